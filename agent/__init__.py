@@ -1,0 +1,1 @@
+"""The conversation: language model, graph, chat page, command line, MCP."""

@@ -1,0 +1,1 @@
+"""Signals <-> vectors: torch modules, preprocessing, weights. Knows arrays, not files, people or chat."""

@@ -1,0 +1,109 @@
+"""The one list of tools: the agent, the command line and MCP all read it.
+
+A tool is a pure function of a recording and its arguments that returns a plain dict (its JSON result):
+
+    run(recording, arguments, out) -> dict        out: folder for figures and recordings it writes
+
+and a `sentences(result)` that says the result in words, one fact a sentence; these are the only facts
+an answer may contain. The modules are imported when a tool is first called, so `--help` stays quick.
+Names of tools that are designed but not built are in `PLANNED`: asking for one gets a plain answer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tools.errors import UsageError
+from tools.recording import Recording
+
+
+class Arguments(BaseModel):
+    """What a tool takes beside its recording. Unknown arguments are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class MeasureEcg(Arguments):
+    """Nothing to choose."""
+
+
+class PlotRecording(Arguments):
+    layout: Literal["3x4", "6x2", "12x1"] | None = Field(None, description="default: what suits the leads")
+    format: Literal["svg", "png", "pdf"] = "svg"
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    purpose: str  # one line, shown to people and models
+    arguments: type[Arguments]
+    module: str  # holds a function of the tool's name, and `sentences`
+    kinds: tuple[str, ...] = ("ecg",)  # kinds of recording it takes; () if it needs none
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the arguments."""
+        return self.arguments.model_json_schema()
+
+    def run(self, recording: Recording | None, arguments: dict[str, Any], out: Path | None = None) -> dict[str, Any]:
+        """Validate `arguments`, call the tool, return its JSON result."""
+        try:
+            checked = self.arguments(**arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+            raise UsageError(f"{self.name}: {where}: {first['msg']}") from None
+        if self.kinds and recording is None:
+            raise UsageError(f"{self.name} needs a recording: name a file")
+        if recording is not None and self.kinds and recording.kind not in self.kinds:
+            raise UsageError(f"{self.name} takes {' or '.join(self.kinds)}, this recording is {recording.kind}")
+        function = getattr(importlib.import_module(self.module), self.name)
+        return function(recording, checked, out)
+
+    def sentences(self, result: dict[str, Any]) -> list[str]:
+        """The result in words, one fact a sentence."""
+        return importlib.import_module(self.module).sentences(result)
+
+
+TOOLS: dict[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "measure_ecg",
+            "Heart rate, intervals, axes, amplitudes, ST levels, rhythm regularity and signal quality of an ECG.",
+            MeasureEcg,
+            "tools.measure",
+        ),
+        Tool(
+            "plot_recording",
+            "Draw the recording on ECG paper, 25 mm/s and 10 mm/mV.",
+            PlotRecording,
+            "tools.paper",
+            ("ecg",),
+        ),
+    )
+}
+
+PLANNED = {
+    "interpret_ecg": "What an ECG shows, how sure that is, and why.",
+    "predict_vtvf_risk": "Risk of ventricular tachycardia or fibrillation, explained.",
+    "reconstruct_leads": "Rebuild the twelve leads from fewer.",
+    "generate_ecg": "Draw an ECG from a description.",
+    "ppg_to_ecg": "Turn a pulse wave into an ECG.",
+    "read_spirogram": "Read a spirogram against GLI.",
+    "estimate_fetal_age": "Gestational age from a fetal heart trace.",
+    "search_guidelines": "Search the handbook and the user's documents.",
+}
+
+
+def find(name: str) -> Tool:
+    """The tool of that name, or a UsageError that says what there is."""
+    if name in TOOLS:
+        return TOOLS[name]
+    if name in PLANNED:
+        raise UsageError(f"{name} is not available yet; available: {', '.join(TOOLS)}")
+    raise UsageError(f"there is no tool {name!r}; available: {', '.join(TOOLS)}")
