@@ -1,17 +1,20 @@
 """R peaks, beat types and rhythm statistics of an ECG with any number of leads.
 
+    peaks = r_peaks(recording.signal, recording.fs_hz)             # sample indices
+    kinds = label_beats(recording.signal, recording.fs_hz, peaks)  # "N", "V", "S" for each
+    statistics = rhythm(peaks / recording.fs_hz, kinds)
+
 `r_peaks` works in three steps:
 
-1. Each lead becomes an envelope of its QRS band (the square, band pass and integrate of Pan & Tompkins, IEEE Trans
-   Biomed Eng 1985;32:230) divided by its own running beat height. A lead counts by how far its beats stand above its
-   own background at that moment, so a flat, missing or noisy lead falls silent without spoiling the others.
-2. The peaks of the fused envelope are candidates. The best sequence of candidates under a cost for weak peaks, short
-   intervals and gaps is found by dynamic programming: what a search-back with rules does, in one stroke.
-3. Each beat moves to the extremum of one reference signal, with the same polarity for all beats.
+1. Each lead becomes an envelope of its QRS band (band pass, square and integrate as Pan & Tompkins, IEEE Trans Biomed
+   Eng 1985;32:230) divided by its own running beat height. A lead counts by how far its beats stand above its own
+   background at that moment and by how even they are, so a flat, missing or noisy lead falls silent.
+2. Peaks of the fused envelope are candidates. The best sequence of candidates, under a cost for weak peaks, short
+   intervals and gaps, is found by dynamic programming: what a search-back with rules does, in one stroke.
+3. Each beat moves to the extremum of one reference signal, the same mixture of leads for all beats.
 
-    peaks = r_peaks(recording.signal, recording.fs_hz)
-    kinds = label_beats(recording.signal, recording.fs_hz, peaks)
-    statistics = rhythm(peaks / recording.fs_hz)
+`python -m training.evaluate beats --data DIR` scores it on the MIT-BIH Arrhythmia Database beside library detectors,
+each of which falls short of 99.5 % there on one channel.
 """
 
 from __future__ import annotations
@@ -23,6 +26,12 @@ from scipy import ndimage
 from scipy import signal as dsp
 
 WORK_HZ = 200.0  # the QRS band needs no more
+QRS_BAND_HZ = (7.0, 28.0)
+SPAN_S = 0.14  # of integration: joins the two halves of a wide QRS
+BLOCK_S = 2.0  # holds a beat down to 30 bpm
+SMALLEST_MV = 0.01  # envelope of a beat; less is no signal
+THRESHOLD = 0.38  # of the running beat height: where a candidate is as likely noise as beat
+CLOSEST_S = 0.20  # refractory
 
 
 def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -35,16 +44,18 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
 
     Returns
     -------
-    (beats,) int, ascending; empty where there is no beat to be seen.
+    (beats,) int, ascending; empty where no beat can be told from noise.
     """
     clean = _filled(np.atleast_2d(signal))
-    if clean.shape[1] < fs_hz:  # under a second
+    if clean.shape[1] < fs_hz:
         return np.empty(0, int)
-    work = _resampled(clean, fs_hz)
-    fused = _fused_envelope(work)
+    envelope = _envelope(_resampled(clean, fs_hz))
+    height, weight = _weights(envelope)
+    fused = (weight * np.minimum(envelope / height, 2)).sum(0)
+    fused = ndimage.uniform_filter1d(fused, int(0.06 * WORK_HZ))
     candidates, _ = dsp.find_peaks(fused, height=0.15, distance=int(0.18 * WORK_HZ))
-    beats = _best_sequence(candidates / WORK_HZ, fused[candidates])
-    return _refined(clean, fs_hz, candidates[beats] / WORK_HZ)
+    times_s = candidates[_best_sequence(candidates / WORK_HZ, fused[candidates])] / WORK_HZ
+    return _refined(clean, fs_hz, times_s, weight / height)
 
 
 def _filled(signal: np.ndarray) -> np.ndarray:
@@ -52,98 +63,94 @@ def _filled(signal: np.ndarray) -> np.ndarray:
     out = np.array(signal, float)
     for row in out:
         known = np.isfinite(row)
-        if known.any():
-            if not known.all():
-                row[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), row[known])
-            row -= np.median(row)
-        else:
+        if not known.any():
             row[:] = 0
+        elif not known.all():
+            row[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), row[known])
+        row -= np.median(row)
     return out
 
 
 def _resampled(x: np.ndarray, fs_hz: float) -> np.ndarray:
     """(leads, samples) at WORK_HZ."""
-    count = int(x.shape[1] / fs_hz * WORK_HZ)
-    if fs_hz > 1.5 * WORK_HZ:  # keep what would fold out
+    if fs_hz > 1.5 * WORK_HZ:  # take out what would fold
         x = dsp.sosfiltfilt(dsp.butter(2, 60, "low", fs=fs_hz, output="sos"), x, axis=1)
-    at = np.arange(count) / WORK_HZ * fs_hz
+    at = np.arange(int(x.shape[1] / fs_hz * WORK_HZ)) / WORK_HZ * fs_hz
     return np.stack([np.interp(at, np.arange(x.shape[1]), row) for row in x])
 
 
-def _fused_envelope(work: np.ndarray) -> np.ndarray:
-    """(samples,) at WORK_HZ: about 1 at a typical beat, near 0 between beats."""
-    sos = dsp.butter(2, (6, 22), "band", fs=WORK_HZ, output="sos")
-    power = ndimage.uniform_filter1d(dsp.sosfiltfilt(sos, work, axis=1) ** 2, int(0.09 * WORK_HZ), axis=1)
-    envelope = np.sqrt(np.maximum(power, 0))
-    height, floor = _levels(envelope)
-    weight = np.clip(height / np.maximum(floor, 1e-9) - 2.0, 0, 8) * (height > 0.01)
-    relative = np.clip(envelope / np.maximum(height, 1e-9), 0, 2)
-    total = weight.sum(0)
-    return np.where(total > 0, (weight * relative).sum(0) / np.maximum(total, 1e-9), 0)
+def _envelope(work: np.ndarray) -> np.ndarray:
+    """(leads, samples) root mean square in the QRS band, mV."""
+    sos = dsp.butter(2, QRS_BAND_HZ, "band", fs=WORK_HZ, output="sos")
+    power = ndimage.uniform_filter1d(dsp.sosfiltfilt(sos, work, axis=1) ** 2, int(SPAN_S * WORK_HZ), axis=1)
+    return np.sqrt(np.maximum(power, 0))
 
 
-def _levels(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Running beat height and background of each lead, (leads, samples) each."""
-    block = int(2 * WORK_HZ)  # holds a beat down to 30 bpm
+def _weights(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running beat height (mV) and weight (sums to 1, or 0 where no lead shows beats), (leads, samples) each."""
     leads, samples = envelope.shape
-    blocks = max(1, samples // block)
-    cut = envelope[:, : blocks * block].reshape(leads, blocks, -1) if samples >= block else envelope[:, None]
-    height = ndimage.median_filter(cut.max(2), (1, 5), mode="nearest")
-    floor = ndimage.median_filter(np.median(cut, 2), (1, 5), mode="nearest")
-    centres = (np.arange(blocks) + 0.5) * block
-    at = np.arange(samples)
-    return (
-        np.stack([np.interp(at, centres, row) for row in height]),
-        np.stack([np.interp(at, centres, row) for row in floor]),
-    )
+    block = min(int(BLOCK_S * WORK_HZ), samples)
+    count = samples // block
+    blocks = envelope[:, : count * block].reshape(leads, count, block)
+    highest = blocks.max(2)
+    height = ndimage.median_filter(highest, (1, 5), mode="nearest")
+    floor = ndimage.median_filter(np.quantile(blocks, 0.35, axis=2), (1, 5), mode="nearest")
+    burst = np.maximum(0, np.log(np.maximum(highest, 1e-9) / np.maximum(height, 1e-9)))
+    burst = ndimage.percentile_filter(burst, 85, (1, 11), mode="nearest")  # loose electrodes strike again
+    standing = np.clip(height / np.maximum(floor, 1e-6) - 2.5, 0, 30) * (height > SMALLEST_MV)
+    weight = standing / (1 + (3 * burst) ** 2)
+    weight = weight / np.maximum(weight.sum(0), 1e-9)
+    centres, at = (np.arange(count) + 0.5) * block, np.arange(samples)
+
+    def spread(rows: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(at, centres, row) for row in rows])
+
+    return spread(np.maximum(height, 1e-9)), spread(weight)
 
 
 def _best_sequence(times_s: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Indices of the candidates that are beats, by dynamic programming."""
+    """Indices of the candidates that are beats: the chain of highest total gain."""
     count = len(times_s)
     if count == 0:
         return np.empty(0, int)
-    gain = np.clip(np.log(heights / 0.4), -3, 0.7)
-    strong = np.diff(times_s[heights > 0.6])
-    typical_s = float(np.clip(np.median(strong), 0.27, 2.4)) if len(strong) else 1.0
-    best, previous = np.empty(count), np.full(count, -1)
-    first = 0
-    for i in range(count):
-        while times_s[i] - times_s[first] > 8:
+    gain = np.clip(np.log(heights / THRESHOLD), -3, 0.7)
+    strong_s = np.diff(times_s[heights > 0.6])
+    typical_s = float(np.clip(np.median(strong_s), 0.27, 2.4)) if len(strong_s) else 1.0
+    best, previous, first = gain.copy(), np.full(count, -1), 0
+    for i in range(1, count):
+        while times_s[i] - times_s[first] > 8 and first < i - 1:
             first += 1
-        best[i] = gain[i]
-        if first < i:
-            rr = times_s[i] - times_s[first:i]
-            ratio = heights[i] / heights[first:i]
-            cost = 20 * np.maximum(0, 0.24 - rr) / 0.04
-            cost += np.where(rr < 0.4, 1.5 * np.maximum(0, 0.6 - ratio) / 0.3, 0)
-            cost += 0.8 * np.maximum(0, rr / typical_s - 1.6)
-            scores = best[first:i] - cost
-            j = int(np.argmax(scores))
-            best[i] += scores[j]
-            previous[i] = first + j
-    path, i = [], int(np.argmax(best))
-    while i >= 0:
-        path.append(i)
-        i = previous[i]
-    return np.array(path[::-1])
+        rr_s = times_s[i] - times_s[first:i]
+        t_wave = np.maximum(0, 0.6 - heights[i] / heights[first:i])  # small and close behind: not a beat
+        cost = 100 * np.maximum(0, CLOSEST_S + 0.04 - rr_s) / 0.2
+        cost += np.where(rr_s < 0.4, 5 * t_wave, 0) + 0.8 * np.clip(rr_s / typical_s - 1.6, 0, 3)
+        j = int(np.argmax(best[first:i] - cost))
+        best[i] += best[first + j] - cost[j]
+        previous[i] = first + j
+    chain = [int(np.argmax(best))]
+    while previous[chain[-1]] >= 0:
+        chain.append(int(previous[chain[-1]]))
+    return np.array(chain[::-1])
 
 
-def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray) -> np.ndarray:
-    """Move each beat to the extremum of one reference lead within 60 ms."""
+def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Move each beat to the extremum, within 90 ms, of the leads' mixture in which R waves stand up."""
     if len(times_s) == 0:
         return np.empty(0, int)
-    band = (0.5, min(40.0, 0.45 * fs_hz))
+    band = (1.0, min(40.0, 0.45 * fs_hz))
     smooth = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), clean, axis=1)
-    at = np.round(times_s * fs_hz).astype(int)
-    reach = int(0.06 * fs_hz)
-    windows = np.clip(at[:, None] + np.arange(-reach, reach + 1), 0, clean.shape[1] - 1)
-    beats = smooth[:, windows]  # (leads, beats, window)
-    height = np.median(np.abs(beats).max(2), 1) / (np.median(np.abs(smooth), 1) + 1e-6)
-    lead = int(np.argmax(height))
-    shape = np.median(beats[lead], 0)
-    sign = 1 if shape.max() >= -shape.min() else -1
-    return np.unique(windows[np.arange(len(at)), np.argmax(sign * beats[lead], 1)])
+    reach = int(0.09 * fs_hz)
+    windows = np.round(times_s * fs_hz).astype(int)[:, None] + np.arange(-reach, reach + 1)
+    windows = np.clip(windows, 0, clean.shape[1] - 1)
+    at = np.minimum((times_s * WORK_HZ).astype(int), weight.shape[1] - 1)
+    mixture = np.zeros(windows.shape)
+    for row, share in zip(smooth, weight, strict=True):
+        beats = row[windows]
+        shape = np.median(beats, 0)
+        upright = 1 if shape.max() >= -0.6 * shape.min() else -1
+        mixture += upright * share[at, None] * beats
+    mixture = np.maximum(mixture, -0.5 * mixture)  # a beat that points down has its peak there
+    return np.unique(windows[np.arange(len(windows)), np.argmax(mixture, 1)])
 
 
 def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str]:
@@ -151,7 +158,7 @@ def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str
     return ["N"] * len(peaks)
 
 
-def rhythm(peaks_s: np.ndarray) -> dict[str, Any]:
+def rhythm(peaks_s: np.ndarray, kinds: list[str] | None = None) -> dict[str, Any]:
     """RR statistics of beat times in seconds."""
     rr_ms = np.diff(np.asarray(peaks_s, float)) * 1000
     if len(rr_ms) < 2:
