@@ -59,6 +59,8 @@ SPECIFIC = {
 # words that name the kind of recording even when no noun for it is there
 TELLS = r"\{(rec|quantity|finding|lead)\}|ECG|QT|QRS|leads|VF|GA\b|gestat|f[oe]e?tal|fetus|FEV|spiro|COPD|PPG|ppg|pulse"
 
+QUESTION = r"\b(what|what's|whats|which|how|is|are|do|does|did|can|could|would|was|has|why|when|where|who|may|might|should|will|any)\b"
+
 
 @cache
 def bank(name: str) -> dict[str, list[str]]:
@@ -191,7 +193,8 @@ def fill(rng: Random, template: str, given: dict[str, str]) -> tuple[str, dict[s
             arguments.update(values)
         else:
             lines = bank("search")["topic"] if slot == "topic" else bank("slots")[slot.removesuffix("_b")]
-            word = fill(rng, rng.choice(lines), given)[0]
+            word, inner, _ = fill(rng, rng.choice(lines), given)
+            used.update(inner)
             if slot == "prompt":
                 arguments["prompt"] = word
                 used["prompt"] = word
@@ -345,13 +348,17 @@ def follow(rng: Random) -> tuple[list[str], list[dict[str, Any]], Clause, str | 
         new = rng.choice(others)
         words["other"] = name_recording(rng, scene, new)
     usable = [line for line in section if ("{other}" not in line or others) and ("{that}" not in line or words["that"])]
+    usable = [line for line in usable if "{drug}" not in line or before.slots.get("drug", "-") in last.get("query", "")]
     template, _, goal = rng.choice(usable).partition(" => ")
     tool, _, argument = goal.partition(" ")
     text, slots, arguments = fill(rng, template, words)
     if tool == "same":
         done = call(before.calls[-1]["name"], new, {key: value for key, value in last.items() if key != "recording"})
     elif tool == "search_guidelines":
-        done = call(tool, None, {"query": fill(rng, argument, slots)[0]})
+        query = fill(rng, argument, slots)[0]
+        if "{drug}" in template:
+            query = last["query"].replace(before.slots["drug"], slots["drug"])
+        done = call(tool, None, {"query": query})
     elif tool in ("generate_ecg", "generate_ref"):
         done = call("generate_ecg", target if tool == "generate_ref" else None, {"prompt": slots["condition"]})
     else:
@@ -374,11 +381,10 @@ def no_tool(rng: Random) -> tuple[list[str], Clause, str, str]:
             [] if why == "missing" else make_scene(rng, wanted if why == "unknown" else rng.choice(misfits), count=1)
         )
         scene = [entry for entry in scene if why == "unknown" or not entry.startswith(wanted)]
-        request = clause(rng, name, scene, explicit=why == "wrong", named=0.1 if why == "missing" else 0.0)
         if why == "unknown":
-            request = Clause(
-                f"{request.text} {rng.choice(['in', 'for', 'of'])} {wanted}-{rng.randint(4, 9)}", form="do"
-            )
+            request = clause(rng, name, [f"{wanted}-{rng.randint(4, 9)}"], named=1.0)
+        else:
+            request = clause(rng, name, scene, explicit=why == "wrong", named=0.1 if why == "missing" else 0.0)
         replies = bank("none")[why]
         reply = rng.choice(replies).replace("{a_kind}", FAMILIES[wanted])
         return scene, Clause(request.text, form=request.form), reply, why
@@ -422,9 +428,9 @@ def roughen(rng: Random, request: Clause) -> str:
     text = request.text
     if request.form in ("ask", "do") and rng.random() < 0.5:
         text = text[0].upper() + text[1:]
-    if text[-1].isalnum():
-        mark = {"ask": "?", "do": ".", "ref": "."}.get(request.form, "")
-        text += mark if rng.random() < (0.65 if mark == "?" else 0.25) else ""
+    if text[-1].isalnum() and request.form != "terse":
+        question = re.search(QUESTION, " ".join(text.lower().split(" ")[:4])) or request.form == "ask" and "?" in text
+        text += rng.choices(["", "?" if question else "."], [35, 65] if question else [75, 25])[0]
     style = rng.choices(["", "typos", "many", "lower", "upper", "bare"], [58, 14, 4, 15, 2, 7])[0]
     change = {
         "typos": lambda words: typo(rng, words, 0.15),
