@@ -59,7 +59,7 @@ SPECIFIC = {
 # words that name the kind of recording even when no noun for it is there
 TELLS = r"\{(rec|quantity|finding|lead)\}|ECG|QT|QRS|leads|VF|GA\b|gestat|f[oe]e?tal|fetus|FEV|spiro|COPD|PPG|ppg|pulse"
 
-QUESTION = r"\b(what|what's|whats|which|how|is|are|do|does|did|can|could|would|was|has|why|when|where|who|may|might|should|will|any)\b"
+QUESTION = r"\b(wh\w+|how|is|are|do|does|did|can|could|would|was|has|may|might|should|will|any)\b"
 
 
 @cache
@@ -348,7 +348,9 @@ def follow(rng: Random) -> tuple[list[str], list[dict[str, Any]], Clause, str | 
         new = rng.choice(others)
         words["other"] = name_recording(rng, scene, new)
     usable = [line for line in section if ("{other}" not in line or others) and ("{that}" not in line or words["that"])]
-    usable = [line for line in usable if "{drug}" not in line or before.slots.get("drug", "-") in last.get("query", "")]
+    usable = [
+        line for line in usable if "{drug}" not in line or before.slots.get("drug", "\0") in last.get("query", "")
+    ]
     template, _, goal = rng.choice(usable).partition(" => ")
     tool, _, argument = goal.partition(" ")
     text, slots, arguments = fill(rng, template, words)
@@ -429,7 +431,7 @@ def roughen(rng: Random, request: Clause) -> str:
     if request.form in ("ask", "do") and rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     if text[-1].isalnum() and request.form != "terse":
-        question = re.search(QUESTION, " ".join(text.lower().split(" ")[:4])) or request.form == "ask" and "?" in text
+        question = re.search(QUESTION, " ".join(text.lower().split(" ")[:4])) or (request.form == "ask" and "?" in text)
         text += rng.choices(["", "?" if question else "."], [35, 65] if question else [75, 25])[0]
     style = rng.choices(["", "typos", "many", "lower", "upper", "bare"], [58, 14, 4, 15, 2, 7])[0]
     change = {
