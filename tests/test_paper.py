@@ -97,10 +97,10 @@ def test_every_format_has_the_true_size(tmp_path):
     assert (root.get("width"), root.get("height")) == (f"{sheet.width:g}mm", f"{sheet.height:g}mm")
     assert root.get("viewBox") == f"0 0 {sheet.width:g} {sheet.height:g}"  # so one unit is one millimetre
     assert draw(recording).get_size_inches() * 25.4 == pytest.approx([sheet.width, sheet.height])
-    pdf = Path(plot_recording(recording, PlotRecording(format="pdf"), tmp_path)["figure"]).read_bytes()
-    width, height = (float(points) for points in re.search(rb"MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", pdf).groups())
+    pdf = Path(plot_recording(recording, PlotRecording(layout=None, format="pdf"), tmp_path)["figure"]).read_bytes()
+    ((width, height),) = [map(float, box) for box in re.findall(rb"MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", pdf)]
     assert (width / 72 * 25.4, height / 72 * 25.4) == pytest.approx((sheet.width, sheet.height), abs=0.01)
-    with Image.open(plot_recording(recording, PlotRecording(format="png"), tmp_path)["figure"]) as png:
+    with Image.open(plot_recording(recording, PlotRecording(layout=None, format="png"), tmp_path)["figure"]) as png:
         assert png.width / png.info["dpi"][0] * 25.4 == pytest.approx(sheet.width, abs=0.2)
 
 
@@ -132,7 +132,7 @@ def test_the_rhythm_strip_takes_another_lead_where_ii_is_flat():
     recording = beats()
     recording.signal[1] = 0
     page = compose(recording)[1]
-    assert recording.leads[page.rhythm] == "V1"
+    assert page.rhythm == LEADS.index("V1")
 
 
 @given(st.lists(st.floats(0.05, 7.5), min_size=12, max_size=12), st.sampled_from(["3x4", "6x2", "12x1"]), st.booleans())
@@ -233,7 +233,11 @@ def test_a_real_recording_keeps_its_amplitudes(real):
 
 
 def test_marks_lie_on_the_rhythm_strip_at_their_time():
-    marks = {"qrs_on": [0.45, None, float("nan"), 3.45, 99.0], "qrs_off": [0.55], "r": [0.5, 3.5]}
+    marks: dict[str, list[float | None]] = {
+        "qrs_on": [0.45, None, float("nan"), 3.45, 99.0],
+        "qrs_off": [0.55],
+        "r": [0.5, 3.5],
+    }
     document = svg(beats(), marks=marks)
     onsets, legend = traces(document, "qrs_on")[0], texts(document)
     assert [segment[1, 0] for segment in onsets] == pytest.approx([16 + 25 * 0.45, 16 + 25 * 3.45], abs=0.011)
@@ -248,8 +252,8 @@ def test_notes_highlight_what_is_drawn_and_the_others_are_counted():
     notes = [("V1", 5.2, 6.0, "premature <beat>"), (None, 1, 2, "pause"), ("V1", 0.5, 1.0, "not drawn")]
     sheet, _, said = compose(beats(), notes=notes)
     boxes = [rect for rect in ElementTree.fromstring(sheet.svg()).iter(f"{SVG}rect") if rect.get("fill-opacity")]
-    assert [float(box.get("width")) for box in boxes] == pytest.approx([20, 25])
-    assert float(boxes[0].get("x")) == pytest.approx(16 + 25 * 5.2)
+    assert [float(box.attrib["width"]) for box in boxes] == pytest.approx([20, 25])
+    assert float(boxes[0].attrib["x"]) == pytest.approx(16 + 25 * 5.2)
     assert "premature <beat>" in texts(sheet.svg())
     assert said == ["1 of the notes lie outside what is drawn."]
 
@@ -274,11 +278,13 @@ def test_words_of_a_file_stay_text(words):
 
 @pytest.mark.parametrize("form", ["svg", "png", "pdf"])
 def test_the_tool_writes_the_same_file_every_time(tmp_path, form, real):
-    first = plot_recording(real, PlotRecording(format=form), tmp_path / "a" / "b")
-    again = plot_recording(real, PlotRecording(format=form), tmp_path / "c")
+    first = plot_recording(real, PlotRecording(layout=None, format=form), tmp_path / "a" / "b")
+    again = plot_recording(real, PlotRecording(layout=None, format=form), tmp_path / "c")
     assert Path(first["figure"]).read_bytes() == Path(again["figure"]).read_bytes()
     assert [path.name for path in (tmp_path / "c").iterdir()] == [Path(first["figure"]).name]
-    other = plot_recording(replace(real, signal=real.signal * 2), PlotRecording(format=form), tmp_path / "c")
+    other = plot_recording(
+        replace(real, signal=real.signal * 2), PlotRecording(layout=None, format=form), tmp_path / "c"
+    )
     assert Path(other["figure"]).name != Path(first["figure"]).name
 
 
@@ -303,7 +309,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(UsageError, match="No space left") as caught:
-        plot_recording(beats(), PlotRecording(), tmp_path)
+        plot_recording(beats(), PlotRecording(layout=None), tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -311,7 +317,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="--out"):
-        plot_recording(beats(), PlotRecording(), tmp_path / "file")
+        plot_recording(beats(), PlotRecording(layout=None), tmp_path / "file")
 
 
 def test_what_is_no_ecg_in_millivolts_is_refused():

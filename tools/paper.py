@@ -151,7 +151,8 @@ def _header(recording: Recording) -> str:
     words = [
         "" if age is None else f"{age:g} years" if isinstance(age, int | float) else str(age),
         "" if sex is None else {"M": "male", "F": "female"}.get(str(sex), str(sex)),
-        *(str(meta[key])[:40] for key in ("date", "device") if meta.get(key)),
+        str(meta.get("date") or "")[:19].replace("T", " "),
+        str(meta.get("device") or "")[:40],
     ]
     return " · ".join(word for word in words if word)
 

@@ -129,7 +129,7 @@ def _oddities(recording: Recording, odd: dict[str, list[int]]) -> list[str]:
         "cut": "Cut in the drawing beyond 8 mV from the median: {}.",
     }
     return [
-        text.format(", ".join(dict.fromkeys(lead_name(recording, lead) for lead in odd[state])))
+        text.format(", ".join(lead_name(recording, lead) for lead in sorted(set(odd[state]))))
         for state, text in sentences.items()
         if state in odd
     ]
