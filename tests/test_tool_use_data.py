@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from tools.registry import PLANNED, TOOLS
-from training.tool_use_data import LEADS, dialogues
+from training.tool_use_data import dialogues
+from training.tool_use_phrases import LEADS
 
 N = 6000
 FAMILY = {"ppg_to_ecg": "ppg", "read_spirogram": "spirogram", "estimate_fetal_age": "ctg"}
