@@ -28,8 +28,8 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class MeasureEcg(Arguments):
-    """Nothing to choose."""
+class OfRecording(Arguments):
+    """Nothing to choose beside the recording."""
 
 
 class PlotRecording(Arguments):
@@ -37,17 +37,43 @@ class PlotRecording(Arguments):
     format: Literal["svg", "png", "pdf"] = "svg"
 
 
+class GenerateEcg(Arguments):
+    prompt: str = Field(max_length=2000, description="the ECG in words")
+    seed: int = 0
+    count: int = Field(1, ge=1, le=32)
+
+
+class ReadSpirogram(Arguments):
+    age: float | None = Field(None, description="years")
+    sex: Literal["F", "M"] | None = None
+    height_cm: float | None = None
+
+
+class SearchGuidelines(Arguments):
+    query: str = Field(max_length=2000)
+    top: int = Field(3, ge=1, le=20)
+
+
 @dataclass(frozen=True)
 class Tool:
     name: str
     purpose: str  # one line, shown to people and models
     arguments: type[Arguments]
-    module: str  # holds a function of the tool's name, and `sentences`
+    module: str = ""  # holds a function of the tool's name, and `sentences`
     kinds: tuple[str, ...] = ("ecg",)  # kinds of recording it takes; () if it needs none
+    recording_optional: bool = False
 
     def schema(self) -> dict[str, Any]:
-        """JSON schema of the arguments."""
-        return self.arguments.model_json_schema()
+        """JSON schema of the arguments; what may be left out is left out rather than null."""
+        schema = self.arguments.model_json_schema()
+        schema.pop("title", None), schema.pop("description", None)
+        for field in schema["properties"].values():
+            field.pop("title", None)
+            given = [option for option in field.pop("anyOf", []) if option.get("type") != "null"]
+            field.update(*given)
+            if field.get("default", 0) is None:
+                del field["default"]
+        return schema
 
     def run(self, recording: Recording | None, arguments: dict[str, Any], out: Path | None = None) -> dict[str, Any]:
         """Validate `arguments`, call the tool, return its JSON result."""
@@ -57,7 +83,7 @@ class Tool:
             first = error.errors()[0]
             where = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
             raise UsageError(f"{self.name}: {where}: {first['msg']}") from None
-        if self.kinds and recording is None:
+        if self.kinds and recording is None and not self.recording_optional:
             raise UsageError(f"{self.name} needs a recording: name a file")
         if recording is not None and self.kinds and recording.kind not in self.kinds:
             raise UsageError(f"{self.name} takes {' or '.join(self.kinds)}, this recording is {recording.kind}")
@@ -75,7 +101,7 @@ TOOLS: dict[str, Tool] = {
         Tool(
             "measure_ecg",
             "Heart rate, intervals, axes, amplitudes, ST levels, rhythm regularity and signal quality of an ECG.",
-            MeasureEcg,
+            OfRecording,
             "tools.measure",
         ),
         Tool(
@@ -83,20 +109,27 @@ TOOLS: dict[str, Tool] = {
             "Draw the recording on ECG paper, 25 mm/s and 10 mm/mV.",
             PlotRecording,
             "tools.paper",
-            ("ecg",),
         ),
     )
 }
 
-PLANNED = {
-    "interpret_ecg": "What an ECG shows, how sure that is, and why.",
-    "predict_vtvf_risk": "Risk of ventricular tachycardia or fibrillation, explained.",
-    "reconstruct_leads": "Rebuild the twelve leads from fewer.",
-    "generate_ecg": "Draw an ECG from a description.",
-    "ppg_to_ecg": "Turn a pulse wave into an ECG.",
-    "read_spirogram": "Read a spirogram against GLI.",
-    "estimate_fetal_age": "Gestational age from a fetal heart trace.",
-    "search_guidelines": "Search the handbook and the user's documents.",
+PLANNED: dict[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        Tool("interpret_ecg", "What an ECG shows, how sure that is, and why.", OfRecording),
+        Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", OfRecording),
+        Tool("reconstruct_leads", "Rebuild the twelve leads from fewer.", OfRecording),
+        Tool(
+            "generate_ecg",
+            "Draw an ECG from a description, or a person's under another condition.",
+            GenerateEcg,
+            recording_optional=True,
+        ),
+        Tool("ppg_to_ecg", "Turn a pulse wave into an ECG.", OfRecording, kinds=("ppg",)),
+        Tool("read_spirogram", "Read a spirogram against GLI.", ReadSpirogram, kinds=("spirogram",)),
+        Tool("estimate_fetal_age", "Gestational age from a fetal heart trace.", OfRecording, kinds=("ctg",)),
+        Tool("search_guidelines", "Search the handbook and the user's documents.", SearchGuidelines, kinds=()),
+    )
 }
 
 

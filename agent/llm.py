@@ -1,0 +1,136 @@
+"""The language model: chooses tools and puts their results into words.
+
+Three kinds behind one interface, chosen by `--llm`:
+
+    (default)                          SmolLM2-135M-Instruct with the project's adapter, in this process
+    ID or FOLDER                       any Hugging Face causal language model (4-bit where there is a GPU)
+    http://HOST:PORT/v1#MODEL          any OpenAI-style endpoint, by its own tool calls (agent/endpoint.py)
+
+`choose` gives tool calls that are valid by construction: they are decoded under a grammar made from the
+tools' argument schemas. `write` streams an answer; agent/faithful.py judges it afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from agent import prompts, smollm2
+from agent.prompts import Call
+from encoders.weights import WEIGHTS
+from tools.errors import MissingWeights
+from tools.registry import PLANNED, TOOLS
+
+DEFAULT = "smollm2"
+MAX_CALLS = 4
+ADAPTER = WEIGHTS / "tool_use"
+
+
+def load(name: str | None = None):
+    """The language model of that name (see the module's docstring)."""
+    if name and name.startswith(("http://", "https://")):
+        from agent.endpoint import Endpoint
+
+        return Endpoint(name)
+    return LocalModel(name or DEFAULT)
+
+
+class LocalModel:
+    """A causal language model in this process."""
+
+    def __init__(self, name: str = DEFAULT, adapter: Path | None = ADAPTER):
+        import torch
+        from llguidance.hf import from_tokenizer
+        from transformers import AutoTokenizer, logging
+
+        from agent.decode import Decoder
+
+        logging.disable_progress_bar()
+        if name == DEFAULT and not smollm2.is_there():
+            raise MissingWeights("the default language model is not there yet; run: einthoven weights pull smollm2")
+        source = smollm2.folder() if name == DEFAULT else name
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            model: Any = _open(source, torch.cuda.is_available() and name != DEFAULT)
+        except (OSError, ValueError):
+            raise MissingWeights(
+                f"no language model at {name!r}; give a Hugging Face id or folder, or an URL#model"
+            ) from None
+        if name == DEFAULT and adapter is not None and (adapter / "adapter_model.safetensors").exists():
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        self.name = name
+        self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
+        eos = model.generation_config.eos_token_id
+        self.decoder = Decoder(model, {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])})
+
+    def choose(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> list[Call]:
+        """Tool calls for the question; [] where none is needed."""
+        ids = [recording.split(" ")[0] for recording in recordings]
+        messages = prompts.choose(recordings, history, question)
+        matcher = self._matcher(calls_schema(ids))
+        text = "".join(self._text(messages, 160, matcher, lambda: False))
+        try:
+            return prompts.calls_from_json(text)
+        except (ValueError, KeyError):  # cut by the token limit inside a long text argument
+            return []
+
+    def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
+        """Stream an answer in the words of the evidence."""
+        yield from self._text(prompts.answer(evidence, question), 200, None, stop)
+
+    def _text(self, messages: list[prompts.Message], limit: int, matcher, stop: Callable[[], bool]) -> Iterator[str]:
+        prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        written: list[int] = []
+        sent = ""
+        for token in self.decoder.tokens(prompt, limit, matcher, stop):
+            written.append(token)
+            text = self.tokenizer.decode(written, skip_special_tokens=True)
+            if not text.endswith("�"):  # an unfinished multi-byte character
+                yield text[len(sent) :]
+                sent = text
+
+    def _matcher(self, schema: dict[str, Any]):
+        from llguidance import LLMatcher
+
+        grammar = LLMatcher.grammar_from_json_schema(
+            json.dumps(schema), overrides={"item_separator": ",", "key_separator": ":", "whitespace_flexible": False}
+        )
+        return LLMatcher(self._grammar_tokens, grammar)
+
+
+def calls_schema(ids: list[str]) -> dict[str, Any]:
+    """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`.
+
+    Planned tools are among them: a request for one is recognised and answered with "not available yet".
+    """
+    options = []
+    for tool in (*TOOLS.values(), *PLANNED.values()):
+        own = tool.schema()
+        properties: dict[str, Any] = {"name": {"const": tool.name}}
+        required = ["name", *own.get("required", [])]
+        if tool.kinds and ids:
+            properties["recording"] = {"enum": ids}
+        if tool.kinds and not tool.recording_optional:
+            if not ids:
+                continue
+            required.insert(1, "recording")
+        properties |= own["properties"]
+        options.append(
+            {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        )
+    return {"type": "array", "items": {"anyOf": options}, "maxItems": MAX_CALLS}
+
+
+def _open(source: Path | str, quantise: bool):
+    """Load a causal language model: float32 on a CPU, 4-bit on a GPU."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not quantise:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    return AutoModelForCausalLM.from_pretrained(source, quantization_config=four_bit, device_map="auto")

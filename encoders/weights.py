@@ -1,0 +1,44 @@
+"""The models that lie on this machine: where they are, whether they are whole, what their cards say.
+
+`encoders/weights/NAME.safetensors` with its card `NAME.json` beside it (an adapter is a folder of that form).
+A card says data and licence, split, command and commit, input, figures with intervals, sha256 and limits.
+The default language model is not shipped: it is made once from a package that carries it (agent/smollm2.py)
+and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_dir
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def cache_folder() -> Path:
+    """Where models that are made or fetched once are kept; EINTHOVEN_CACHE moves it."""
+    return Path(os.environ.get("EINTHOVEN_CACHE") or user_cache_dir("einthoven"))
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """Card of every shipped model, by name."""
+    found = {}
+    for file in sorted(WEIGHTS.rglob("*.safetensors")):
+        name = file.parent.name if file.parent != WEIGHTS else file.stem
+        card = json.loads(file.with_suffix(".json").read_text())
+        found[name] = {**card, "file": str(file), "bytes": file.stat().st_size}
+    return found
+
+
+def verify(card: dict[str, Any]) -> bool:
+    """Whether a shipped file still is what its card was written for."""
+    return sha256(Path(card["file"])) == card["sha256"]
+
+
+def sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

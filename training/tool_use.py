@@ -1,0 +1,222 @@
+"""Teach the default language model to choose tools and to answer in the words of the evidence.
+
+    python -m training.tool_use --out encoders/weights/tool_use [--dialogues 6000] [--answers 1500] [--epochs 2]
+
+LoRA (Hu et al. 2021) by peft on the upper half of SmolLM2-135M-Instruct. The lower half stays as it is, so its
+activations are computed once and kept: an epoch on two cores costs a third of what it would. The loss is on
+what the model writes, never on what it reads. The state is saved every few minutes; the same command goes on
+from there. A tenth of the dialogues, apart by their words, says when to stop; the held-back prompts of
+`training/data/tool_use_heldout.jsonl` are for `python -m training.evaluate tool_use` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from agent import prompts, smollm2
+from training import answer_data, tool_use_data
+from training.cards import write_card
+
+Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def texts(seed: int, dialogues: int, answers: int) -> list[tuple[list[prompts.Message], str]]:
+    """Messages and what the model should write after them, for both tasks, in random order."""
+    made = []
+    for turn in tool_use_data.dialogues(seed, dialogues):
+        messages = prompts.choose(turn["recordings"], turn["history"], turn["user"])
+        made.append((messages, prompts.calls_to_json(turn["calls"])))
+        if turn["reply"]:
+            made.append((prompts.answer([], turn["user"]), turn["reply"]))
+    for evidence, question, written in answer_data.answers(seed, answers):
+        made.append((prompts.answer(evidence, question), written))
+    random.Random(seed).shuffle(made)
+    return made
+
+
+def encode(tokenizer: Any, messages: list[prompts.Message], written: str) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one example; labels are -100 where the model only reads."""
+    read = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    write = tokenizer(written + "<|im_end|>", add_special_tokens=False)["input_ids"]
+    return read + write, [-100] * len(read) + write
+
+
+def halves(model: Any, lower: int) -> tuple[Any, Any]:
+    """The first `lower` layers as an encoder of tokens, the rest as a language model over its activations."""
+    base = copy.copy(model.model)
+    base._modules = dict(model.model._modules)
+    base.layers = model.model.layers[:lower]
+    base.norm = torch.nn.Identity()
+    model.model.layers = model.model.layers[lower:]
+    for index, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = index
+    return base, model
+
+
+@torch.inference_mode()
+def activations(lower: Any, encoded: list[tuple[list[int], list[int]]]) -> list[Example]:
+    """Run the frozen lower half once over every example (64 of like length at a time)."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
+    made: list[Example | None] = [None] * len(encoded)
+    for start in tqdm(range(0, len(order), 64), desc="lower half"):
+        rows = order[start : start + 64]
+        longest = max(len(encoded[i][0]) for i in rows)
+        ids = torch.tensor([encoded[i][0] + [0] * (longest - len(encoded[i][0])) for i in rows])
+        hidden = lower(ids, use_cache=False).last_hidden_state.bfloat16()  # causal: padding on the right is harmless
+        for row, i in enumerate(rows):
+            made[i] = (hidden[row, : len(encoded[i][0])].clone(), torch.tensor(encoded[i][1]))
+    return made  # type: ignore[return-value]
+
+
+def loss_of(model: Any, batch: list[Example]) -> torch.Tensor:
+    """Mean cross-entropy over the written tokens of a batch."""
+    hidden = torch.nn.utils.rnn.pad_sequence([h for h, _ in batch], batch_first=True).float()
+    labels = torch.nn.utils.rnn.pad_sequence([y for _, y in batch], batch_first=True, padding_value=-100)
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    out = core.model(inputs_embeds=hidden, use_cache=False).last_hidden_state[:, :-1]
+    written = labels[:, 1:] != -100
+    return torch.nn.functional.cross_entropy(core.lm_head(out[written]), labels[:, 1:][written])
+
+
+def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
+    """Batches of like length, at most `tokens` each, in random order."""
+    order = sorted(examples, key=lambda example: len(example[0]) + rng.random())
+    made: list[list[Example]] = [[]]
+    for example in order:
+        if (len(made[-1]) + 1) * len(example[0]) > tokens and made[-1]:
+            made.append([])
+        made[-1].append(example)
+    rng.shuffle(made)
+    return made
+
+
+def train(args: argparse.Namespace) -> dict[str, Any]:
+    """Train, save the best adapter and its card; returns the figures of the validation tenth."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from peft.utils import get_peft_model_state_dict
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(args.seed)
+    source = args.base or smollm2.convert()
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    depth = model.config.num_hidden_layers
+    lower, model = halves(model, depth // 2)
+    pairs = texts(args.seed, args.dialogues, args.answers)
+    examples = activations(lower.eval(), [encode(tokenizer, *pair) for pair in pairs])
+    validation, training = examples[: len(examples) // 10], examples[len(examples) // 10 :]
+    config = LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=args.lr, weight_decay=0.01)
+    steps = args.epochs * len(batches(training, args.tokens, random.Random(0)))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, args.lr, total_steps=steps + args.epochs * 8, pct_start=0.05
+    )
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    state_file = args.out / "state.safetensors.tmp"
+    first, best, step = 0, float("inf"), 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        set_peft_model_state_dict(model, state["adapter"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first, best = state["epoch"], state["best"]
+    for epoch in range(first, args.epochs):
+        model.train()
+        began, seen = time.time(), 0.0
+        bar = tqdm(batches(training, args.tokens, random.Random(args.seed + epoch)), desc=f"epoch {epoch + 1}")
+        for step, batch in enumerate(bar, 1):
+            loss = loss_of(model, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step(), schedule.step(), optimiser.zero_grad()
+            seen += loss.item()
+            bar.set_postfix(loss=f"{seen / step:.3f}")
+        model.eval()
+        with torch.no_grad():
+            losses = [loss_of(model, batch).item() for batch in batches(validation, args.tokens, random.Random(0))]
+        held = sum(losses) / len(losses)
+        print(
+            f"epoch {epoch + 1}: training {seen / step:.4f}, validation {held:.4f}, {time.time() - began:.0f} s",
+            flush=True,
+        )
+        if held < best:
+            best = held
+            save(model, args.out, depth // 2)
+        adapter = get_peft_model_state_dict(model)
+        torch.save(
+            {"adapter": adapter, "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+             "epoch": epoch + 1, "best": best}, state_file,
+        )  # fmt: skip
+    state_file.unlink(missing_ok=True)
+    return {"validation_loss": best, "examples": len(examples)}
+
+
+def save(model: Any, out: Path, lower: int) -> None:
+    """Write the adapter in float16, its layers numbered as in the whole model."""
+    import re
+
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = {
+        re.sub(r"layers\.(\d+)\.", lambda found: f"layers.{int(found[1]) + lower}.", name): value.half().contiguous()
+        for name, value in get_peft_model_state_dict(model).items()
+    }
+    save_file(state, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config |= {
+        "base_model_name_or_path": "SmolLM2-135M-Instruct",
+        "inference_mode": True,
+        "layers_to_transform": list(range(lower, 2 * lower)),
+        "target_modules": TARGETS,
+    }
+    keep = {key: value for key, value in config.items() if isinstance(value, str | int | float | bool | list | None)}
+    (out / "adapter_config.json").write_text(json.dumps(keep, indent=1, default=str) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
+    parser.add_argument("--dialogues", type=int, default=6000)
+    parser.add_argument("--answers", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--tokens", type=int, default=1024, help="tokens a batch")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    figures = train(args)
+    write_card(args.out / "adapter_model.safetensors", card(args, figures))
+
+
+def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "tool_use",
+        "what": "LoRA adapter of SmolLM2-135M-Instruct: chooses tools, answers in the words of the evidence",
+        "data": "dialogues written for this project (training/data/tool_use, training/answer_data.py), Apache-2.0",
+        "split": "a tenth for validation; held-back prompts in training/data/tool_use_heldout.jsonl, written apart",
+        "command": f"python -m training.tool_use --out DIR --dialogues {args.dialogues} --answers {args.answers} "
+        f"--epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} --seed {args.seed}",
+        "input": "chat text as agent/prompts.py renders it",
+        "figures": figures,
+        "limits": "English, with a little German, French and Spanish; knows the tools of the contract and no others",
+    }
+
+
+if __name__ == "__main__":
+    main()
