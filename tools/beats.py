@@ -136,6 +136,7 @@ def _best_sequence(times_s: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Move each beat to the extremum, within 90 ms, of the leads' mixture in which R waves stand up."""
+    times_s = times_s[(times_s > 0.03) & (times_s < clean.shape[1] / fs_hz - 0.03)]  # half a beat has no peak
     if len(times_s) == 0:
         return np.empty(0, int)
     band = (1.0, min(40.0, 0.45 * fs_hz))
@@ -174,19 +175,106 @@ def _alike(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
 
 
 def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str]:
-    """'N', 'V' (premature and wide) or 'S' (premature and narrow) for each peak."""
-    return ["N"] * len(peaks)
+    """What kind each beat is, by how early it comes and how it differs from the median beat.
+
+    Parameters
+    ----------
+    signal, fs_hz : as for `r_peaks`.
+    peaks : (beats,) sample indices from `r_peaks`.
+
+    Returns
+    -------
+    For each beat "N", "V" (another, wider shape, as a ventricular beat) or "S" (the usual shape, early). In a rhythm
+    irregular throughout no narrow beat is called early.
+    """
+    peaks = np.asarray(peaks, int)
+    if len(peaks) < 4:
+        return ["N"] * len(peaks)
+    x = _filled(np.atleast_2d(signal))
+    band = (1.0, min(40.0, 0.45 * fs_hz))
+    x = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), x, axis=1)
+    alike, wider = _shape(x, fs_hz, peaks)
+    rr_s = np.diff(peaks) / fs_hz
+    usual_s = ndimage.median_filter(rr_s, min(len(rr_s), 11) | 1, mode="nearest")
+    early = np.r_[1, rr_s / usual_s]  # below 1: before its time
+    pause = np.r_[1, rr_s[1:] / rr_s[:-1], 1]
+    off_beat = (early < 0.93) | (pause > 1.1) | (alike < 0.5)  # else a usual beat under noise
+    ventricular = (alike < 0.8) & (early < 1.03) & ((wider > 1.26) | (pause > 1.25)) & off_beat & (wider < 4)
+    steady = ndimage.median_filter(np.r_[0, np.abs(rr_s / usual_s - 1)], 21, mode="nearest") < 0.05
+    supraventricular = ~ventricular & steady & (early < 0.83) & (pause > 1.15) & (alike > 0.8)
+    return list(np.where(ventricular, "V", np.where(supraventricular, "S", "N")))
+
+
+def _shape(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each beat, (beats,): correlation with the typical QRS over the good leads, and width relative to it."""
+    beats = _windows(x, fs_hz, peaks, 0.15, 0.2)
+    typical = np.median(beats, 1, keepdims=True)
+    good = np.median(_alike(x, fs_hz, peaks), 1)
+    keep = good >= max(0.7, np.quantile(good, 0.5)) if good.max() >= 0.7 else good == good.max()
+    beats, typical = beats[keep], typical[keep]
+    size = np.sqrt((typical**2).mean((1, 2), keepdims=True)) + 1e-6  # every lead counts the same
+    flat = np.concatenate(list(beats / size), 1)  # (beats, leads x samples)
+    model = np.median(flat, 0)
+    alike = flat @ model / np.sqrt((flat**2).sum(1) * (model**2).sum() + 1e-12)
+    return alike, _spread_s(beats / size) / _spread_s(typical / size)
+
+
+def _spread_s(beats: np.ndarray) -> np.ndarray:
+    """(beats,) spread of the slope's energy around its centre: what a wide QRS has more of."""
+    energy = (np.diff(beats, axis=2) ** 2).sum(0)
+    energy = np.maximum(energy - np.median(energy, 1, keepdims=True), 0)
+    at = np.arange(energy.shape[1])
+    total = energy.sum(1) + 1e-12
+    centre = energy @ at / total
+    return np.sqrt((energy * (at - centre[:, None]) ** 2).sum(1) / total) + 1e-6
 
 
 def rhythm(peaks_s: np.ndarray, kinds: list[str] | None = None) -> dict[str, Any]:
-    """RR statistics of beat times in seconds."""
+    """RR statistics.
+
+    Parameters
+    ----------
+    peaks_s : (beats,) times in seconds.
+    kinds : from `label_beats`; beats that are not "N" are left out of the judgement of regularity (not of the numbers).
+
+    Returns
+    -------
+    rr_mean_ms, rr_sd_ms (SDNN over all intervals), rmssd_ms, rr_min_ms, rr_max_ms, and regularity: "regular",
+    "regular with ectopic beats", "irregular", "irregularly irregular" (as in atrial fibrillation; the P wave is judged
+    elsewhere), or None where there are fewer than four intervals. Absent numbers are None.
+    """
     rr_ms = np.diff(np.asarray(peaks_s, float)) * 1000
-    if len(rr_ms) < 2:
-        mean = float(rr_ms[0]) if len(rr_ms) else None
-        return {"rr_mean_ms": mean, "rr_sd_ms": None, "rmssd_ms": None, "regularity": None}
-    return {
-        "rr_mean_ms": float(rr_ms.mean()),
-        "rr_sd_ms": float(rr_ms.std(ddof=1)),
-        "rmssd_ms": float(np.sqrt(np.mean(np.diff(rr_ms) ** 2))),
-        "regularity": "regular" if rr_ms.std() < 0.1 * rr_ms.mean() else "irregular",
+    statistics: dict[str, Any] = {
+        "rr_mean_ms": float(rr_ms.mean()) if len(rr_ms) else None,
+        "rr_sd_ms": float(rr_ms.std(ddof=1)) if len(rr_ms) > 1 else None,
+        "rmssd_ms": float(np.sqrt(np.mean(np.diff(rr_ms) ** 2))) if len(rr_ms) > 1 else None,
+        "rr_min_ms": float(rr_ms.min()) if len(rr_ms) else None,
+        "rr_max_ms": float(rr_ms.max()) if len(rr_ms) else None,
+        "regularity": None,
     }
+    if len(rr_ms) >= 4:
+        statistics["regularity"] = _regularity(rr_ms, kinds)
+    return statistics
+
+
+def _regularity(rr_ms: np.ndarray, kinds: list[str] | None) -> str:
+    ectopic = np.array(kinds) != "N" if kinds is not None else _out_of_turn(rr_ms)
+    touched = ectopic[:-1] | ectopic[1:]  # the early interval and the pause behind it
+    rest = rr_ms[~touched]
+    if len(rest) < 3:
+        return "irregular"
+    change = np.abs(np.diff(rr_ms)) / rr_ms.mean()
+    change = change[~touched[:-1] & ~touched[1:]]
+    if len(change) >= 3 and np.median(change) > 0.07 and np.sqrt(np.mean(change**2)) > 0.1:
+        return "irregularly irregular"
+    if rest.std() / rest.mean() > 0.08:
+        return "irregular"
+    return "regular with ectopic beats" if ectopic.any() else "regular"
+
+
+def _out_of_turn(rr_ms: np.ndarray) -> np.ndarray:
+    """(beats,) bool: beats that come early and are followed by a pause, told by intervals alone."""
+    usual = ndimage.median_filter(rr_ms, min(len(rr_ms), 11) | 1, mode="nearest")
+    steady = np.median(np.abs(rr_ms / usual - 1)) < 0.08
+    early = (rr_ms[:-1] < 0.85 * usual[:-1]) & (rr_ms[1:] > 1.05 * usual[1:]) & steady
+    return np.r_[False, early, False]
