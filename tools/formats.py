@@ -32,6 +32,7 @@ from tools.safety import (
     MAX_PACKED,
     MAX_PHILIPS,
     MAX_SCP,
+    bounded_lzw,
     check_count,
     check_size,
     check_zip,
@@ -342,7 +343,7 @@ def parse_kit(path: Path, *, parser: Any, limit: int) -> Channels:
     check_size(path, limit, "this format")
     _check_content(path, limit)
     try:
-        with quiet() as caught:
+        with quiet() as caught, bounded_lzw():
             record = parser().parse(path)
     except MissingElementError:
         raise UnreadableFile("it holds no ECG waveform (an image or a report?): export the waveform") from None
@@ -386,7 +387,7 @@ def _check_content(path: Path, limit: int) -> None:
 def _kit_notes(caught: list[tuple[str, str]]) -> list[str]:
     """Our words for ecgdatakit's warnings (its own quote the file); a file that is cut short is refused."""
     text = " ".join(message for _, message in caught).lower()
-    if "truncated" in text or "invalid range" in text:
+    if any(words in text for words in ("truncated", "invalid range", "multiplier is 0")):
         raise UnreadableFile("it promises samples or a scale that it does not hold: export it again")
     notes = []
     if any(category == "ChecksumWarning" for category, _ in caught):

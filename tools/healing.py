@@ -283,11 +283,11 @@ def _check_values(signal: np.ndarray, found: Channels, unit: str) -> None:
     spread = np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else 0 for row in signal])
     spread = spread[spread > 0]
     if spread.size and np.median(spread) > 20:
-        found.warnings.append("The amplitudes are far too large for mV: the unit is probably uV (or uncalibrated).")
-    if spread.size and np.median(spread) < 0.002:
         found.warnings.append(
-            "The amplitudes are far too small for mV: the unit is probably V (or no ECG was connected)."
+            "The amplitudes are far too large for mV: the unit is probably uV, or electrodes are off."
         )
+    if spread.size and np.median(spread) < 0.002:
+        found.warnings.append("The amplitudes are far too small for mV: the unit is probably V, or electrodes are off.")
 
 
 def _clean_meta(found: Channels) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from tools.errors import UnreadableFile
@@ -30,10 +31,11 @@ MAX_FILE = 128 << 20  # bytes
 MAX_PACKED = 8 << 20  # XML and JSON: trees cost many times their text
 MAX_TEXT = 96 << 20  # a table: 20 minutes of twelve leads at 500 Hz
 MAX_PHILIPS = 2 << 20  # its waveforms are LZW codes
+MAX_UNPACKED = 4 << 20  # bytes of all LZW codes of a file; a real one unpacks to a thirtieth of it
 MAX_SCP = 1 << 20  # Huffman codes are unpacked bit by bit
 MAX_HEADER = 1 << 20  # a WFDB header is a page of text
 MAX_MEMBERS = 2000  # of a zip
-MAX_RATIO = 200  # bytes unpacked for one byte of the zip; an ECG reaches 20, a flat one 100
+MAX_RATIO = 200  # bytes unpacked for one byte of the zip; an ECG reaches 20; small ones are let be
 RATE_HZ = {"ecg": (50, 2000), "ppg": (20, 2000), "spirogram": (10, 2000), "ctg": (0.2, 20)}
 
 _ONE_AT_A_TIME = threading.RLock()  # the switches below belong to the whole process
@@ -92,7 +94,7 @@ def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
     if len(members) > MAX_MEMBERS:
         raise UnreadableFile(f"the zip holds {len(members)} files, at most {MAX_MEMBERS} are read")
     total = sum(info.file_size for info in members)
-    if total > MAX_FILE or total > MAX_RATIO * max(path.stat().st_size, 4096):
+    if total > MAX_FILE or total > max(MAX_RATIO * path.stat().st_size, MAX_PACKED):
         raise UnreadableFile(f"the zip would unpack to {total / 1e6:.0f} MB, which is refused: unpack it")
     if any(info.flag_bits & 1 for info in members):
         raise UnreadableFile("the zip is locked by a password: unpack it first")
@@ -113,3 +115,25 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
             yield caught
         finally:
             logger.level = level
+
+
+@contextmanager
+def bounded_lzw() -> Iterator[None]:
+    """Let ecgdatakit unpack no more than `MAX_UNPACKED` bytes of Philips waveforms; its decoder has no limit."""
+    from unittest.mock import patch
+
+    from ecgdatakit.parsing.codecs import xli
+
+    left = MAX_UNPACKED
+
+    class Bounded(xli.LzwDecoder):
+        def read_all(self) -> bytes:
+            nonlocal left
+            out = bytes(islice(iter(self.read, -1), left + 1))
+            left -= len(out)
+            if left < 0:
+                raise UnreadableFile("its waveforms unpack without end, which is refused: export it again")
+            return out
+
+    with _ONE_AT_A_TIME, patch.object(xli, "LzwDecoder", Bounded):
+        yield

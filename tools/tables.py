@@ -127,7 +127,7 @@ def _titles(preamble: list[list[str]], width: int) -> tuple[list[str], list[str]
         for fields in preamble
         if len(fields) == width
         and not fields[0].startswith("#")
-        and (width > 1 or not re.search(r"[\s:=]", fields[0]) or canonical_lead(fields[0]))
+        and (width > 1 or not re.search(r"[\s:=,;]", fields[0]) or canonical_lead(fields[0]))
     ]
     if width == 2:  # "Sample Rate,512": a setting, not two leads
         wide = [
@@ -261,36 +261,35 @@ def parse_npy(path: Path) -> Channels:
 
 
 def parse_npz(path: Path) -> Channels:
-    """`signal` (or the only array of numbers with more than one value), and fs_hz or fs, leads, unit, gain, meta."""
+    """`signal` (or the only long array of numbers), and fs_hz or fs, leads, unit, kind, gain, meta."""
     with zipfile.ZipFile(path) as archive:
         arrays = {}
         for info in islice(archive.infolist(), 64):
             with archive.open(info) as file:
                 arrays[info.filename.removesuffix(".npy")] = _read_npy(file, info.file_size)
-    signals = {
-        key: array
-        for key, array in arrays.items()
-        if array.ndim >= 1 and array.size > MAX_LEADS and array.dtype.kind in "iuf"
-    }
-    if "signal" not in signals and len(signals) != 1:
+    numeric = [key for key, array in arrays.items() if array.size > MAX_LEADS and array.dtype.kind in "iuf"]
+    key = "signal" if "signal" in arrays else numeric[0] if len(numeric) == 1 else None
+    if key is None:
         raise UnreadableFile("the NPZ has no array named signal: save it with the keys signal, fs_hz, leads, unit")
-    leads = next((arrays[key] for key in ("leads", "sig_name", "names") if key in arrays), np.array([], "U1"))
+    leads = next((arrays[name] for name in ("leads", "sig_name", "names") if name in arrays), np.array([], "U1"))
     names = [str(name) for name in np.atleast_1d(leads)] if leads.dtype.kind == "U" else []
-    found = _from_array(signals.get("signal", next(iter(signals.values()))), names)
+    found = _from_array(arrays[key], names)
+    _apply_own(found, _said(arrays))
+    return found
+
+
+def _said(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What the small arrays of an NPZ say of the signal."""
     said: dict[str, Any] = {}
-    for key, aliases in (
-        ("fs_hz", ("fs_hz", "fs", "sampling_rate")),
-        ("unit", ("unit", "units")),
-        ("kind", ("kind",)),
-        ("gain", ("gain",)),
-    ):
-        array = next((arrays[alias] for alias in aliases if alias in arrays), None)
-        if array is not None and array.size:
-            said[key] = array.reshape(-1).tolist() if key == "gain" else array.reshape(-1)[0].item()
+    for name, keys in (("fs_hz", ("fs_hz", "fs", "sampling_rate")), ("unit", ("unit", "units")), ("kind", ("kind",))):
+        array = next((arrays[key] for key in keys if key in arrays), np.array([]))
+        if array.size:
+            said[name] = array.reshape(-1)[0].item()
+    if "gain" in arrays:
+        said["gain"] = arrays["gain"].reshape(-1).tolist()
     if "meta" in arrays and arrays["meta"].dtype.kind == "U":
         said["meta"] = json.loads(str(arrays["meta"].reshape(-1)[0]))
-    _apply_own(found, said)
-    return found
+    return said
 
 
 def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
