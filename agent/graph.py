@@ -1,0 +1,168 @@
+"""The agent: plan -> act -> answer, as a LangGraph state machine.
+
+    plan     the language model chooses tools for the question
+    act      each call runs; what goes wrong becomes a sentence, never a traceback
+    answer   the model writes from the results; agent/faithful.py lets it pass, or the evidence speaks for itself
+
+The state is plain data and is kept per session in SQLite, so a conversation goes on where it stopped.
+Recordings are files of the session, known to the model by opaque ids (`ecg-1`); it never sees a path.
+While it runs, nodes report through LangGraph's custom stream: see `Event` in agent/session.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypedDict
+
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+
+from agent import faithful
+from agent.evidence import complete, relevant
+from agent.prompts import Call
+from tools import recording as recordings
+from tools.errors import EinthovenError, UsageError
+from tools.registry import PLANNED, find
+
+STEP_LIMIT = 4  # rounds of plan and act in one turn
+DISCLAIMER = "Research software, not a medical device."
+SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
+
+
+class State(TypedDict, total=False):
+    folder: str  # of the session: its recordings, and the files that tools write
+    recordings: dict[str, dict[str, str]]  # id -> {"file": name in the folder, "about": "12-lead ECG"}
+    turns: list[dict[str, Any]]  # earlier {"user", "calls", "answer"}
+    question: str
+    steps: int
+    calls: list[Call]  # chosen now
+    results: list[dict[str, Any]]  # of this turn: {"name", "arguments", "result", "seconds"}
+    answer: dict[str, Any]
+
+
+def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda: False):
+    """Compile the graph for a language model; `stop` is asked between words and between tools."""
+
+    def plan(state: State) -> State:
+        known = [f"{name} ({entry['about']})" for name, entry in state["recordings"].items()]
+        calls = llm.choose(known, state["turns"], state["question"])
+        done = [(result["name"], result["arguments"]) for result in state["results"]]
+        return {"calls": [call for call in calls if (call["name"], call["arguments"]) not in done]}
+
+    def act(state: State) -> State:
+        emit = get_stream_writer()
+        results = list(state["results"])
+        for call in state["calls"]:
+            if stop():
+                break
+            emit({"kind": "tool", **call})
+            began = time.perf_counter()
+            result = run(call, state)
+            results.append({**call, "result": result, "seconds": round(time.perf_counter() - began, 3)})
+            emit({"kind": "result", **results[-1]})
+        return {"results": results, "steps": state["steps"] + 1}
+
+    def answer(state: State) -> State:
+        emit = get_stream_writer()
+        evidence = sentences(state["results"])
+        text, by = compose(llm, evidence, state["question"], emit, stop)
+        if any("recording" in result["arguments"] for result in state["results"]):
+            text = f"{text}\n\n{DISCLAIMER}"
+        calls = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
+        made = {
+            "answer": text,
+            "written_by": by,
+            "tools": [{key: result[key] for key in ("name", "arguments", "result")} for result in state["results"]],
+            "citations": [],
+            "files": [path for result in state["results"] for path in files(result["result"])],
+        }
+        turn = {"user": state["question"], "calls": calls, "answer": text}
+        return {"answer": made, "turns": [*state["turns"], turn]}
+
+    def after_plan(state: State) -> str:
+        return "act" if state["calls"] and state["steps"] < STEP_LIMIT else "answer"
+
+    def after_act(state: State) -> str:
+        return "plan" if llm.many_steps and not stop() else "answer"
+
+    graph = StateGraph(State)
+    graph.add_node("plan", plan)
+    graph.add_node("act", act)
+    graph.add_node("answer", answer)
+    graph.add_edge(START, "plan")
+    graph.add_conditional_edges("plan", after_plan, ["act", "answer"])
+    graph.add_conditional_edges("act", after_act, ["plan", "answer"])
+    graph.add_edge("answer", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def run(call: Call, state: State) -> dict[str, Any]:
+    """The JSON result of one call, or {"error": one line}."""
+    arguments = dict(call["arguments"])
+    name = arguments.pop("recording", None)
+    try:
+        if name is not None and name not in state["recordings"]:
+            raise UsageError(f"there is no recording {name}; loaded: {', '.join(state['recordings']) or 'none'}")
+        tool = find(call["name"])
+        folder = Path(state["folder"])
+        entry = state["recordings"][name] if name is not None else None
+        return tool.run(load(folder / entry["file"]) if entry else None, arguments, folder)
+    except EinthovenError as error:
+        return {"error": str(error)}
+    except Exception as error:  # a defect of a tool must not end the conversation; its kind helps to report it
+        return {"error": f"{call['name']} failed on this recording ({type(error).__name__}); please report it"}
+
+
+@lru_cache(maxsize=8)
+def load(file: Path) -> recordings.Recording:
+    return recordings.read(file)[0]
+
+
+def sentences(results: list[dict[str, Any]]) -> list[str]:
+    """Everything the tools returned, one fact a sentence; with the recording's id in front where there are several."""
+    ids = {result["arguments"].get("recording") for result in results} - {None}
+    said = []
+    for result in results:
+        name, value = result["name"], result["result"]
+        if name in PLANNED:
+            purpose = PLANNED[name].purpose.rstrip(".")
+            facts = [f"Not available yet: {name} ({purpose[0].lower()}{purpose[1:]})."]
+        elif "error" in value:
+            facts = [f"Could not be done: {value['error'].rstrip('.')}."]
+        else:
+            facts = find(name).sentences(value)
+        where = f"{result['arguments'].get('recording')}: " if len(ids) > 1 and "recording" in result["arguments"] else ""
+        said += [where + fact for fact in facts]
+    return list(dict.fromkeys(said))
+
+
+def compose(
+    llm: Any, evidence: list[str], question: str, emit: Callable[[dict[str, Any]], None], stop: Callable[[], bool]
+) -> tuple[str, str]:
+    """An answer and who wrote it: the "model", the model on a "retry" with less before it, or the "evidence".
+
+    Words are streamed as they are written; when a try does not hold, the listener is told to drop it.
+    """
+    chosen = relevant(question, evidence)
+    for by, facts in (("model", chosen), ("retry", chosen[:3])):
+        text = ""
+        for word in llm.write(facts, question, stop):
+            text += word
+            emit({"kind": "word", "text": word})
+        text = text.strip()
+        if stop():
+            return text or "Stopped.", "stopped"
+        if text and not faithful.problems(text, facts) and complete(text, question, facts):
+            return text, by
+        emit({"kind": "drop"})
+    text = " ".join(chosen) or SPEECHLESS
+    emit({"kind": "word", "text": text})
+    return text, "evidence"
+
+
+def files(result: dict[str, Any]) -> list[str]:
+    """Paths that a result names."""
+    return [result[key] for key in ("figure", "record") if result.get(key)]

@@ -1,0 +1,100 @@
+"""One conversation: its recordings, its memory, its events. The page and the command line both hold a `Session`.
+
+    session = Session(llm)                      # or Session(llm, "monday") to go on where it stopped
+    session.add("/path/of/file.dcm")            # -> ["ecg-1"]
+    for event in session.ask("what is the QTc?"): ...
+
+A session is a folder of its own under the user's data folder; no session ever reads another's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_dir
+
+from agent.graph import build
+from tools import recording as recordings
+from tools.errors import UsageError
+from tools.recording import Recording
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
+
+# what `ask` yields, in order of time:
+#   {"kind": "tool", "name", "arguments"}                        a tool starts
+#   {"kind": "result", "name", "arguments", "result", "seconds"} it is done
+#   {"kind": "word", "text"}                                     a piece of the answer
+#   {"kind": "drop"}                                             forget the pieces so far: they did not hold
+#   {"kind": "answer", "answer", "written_by", "tools", "citations", "files", "session"}   the end of the turn
+Event = dict[str, Any]
+
+
+def data_folder() -> Path:
+    """Where sessions are kept; EINTHOVEN_DATA_FOLDER moves it."""
+    return Path(os.environ.get("EINTHOVEN_DATA_FOLDER") or user_data_dir("einthoven"))
+
+
+class Session:
+    def __init__(self, llm: Any, name: str | None = None):
+        self.name = name or secrets.token_hex(8)
+        if not NAME.fullmatch(self.name):
+            raise UsageError(f"session {self.name!r}: use letters, digits, - and _ (64 at most)")
+        self.folder = data_folder() / "sessions" / self.name
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stop = False
+        self._database = sqlite3.connect(self.folder / "memory.sqlite", check_same_thread=False)
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        self._graph = build(llm, SqliteSaver(self._database), lambda: self._stop)
+        self._config = {"configurable": {"thread_id": self.name}}
+        kept = self._graph.get_state(self._config).values
+        self.recordings: dict[str, dict[str, str]] = kept.get("recordings", {})
+        self.turns: list[dict[str, Any]] = kept.get("turns", [])
+
+    def add(self, path: str | Path, fs_hz: float | None = None, unit: str | None = None) -> list[str]:
+        """Read a file into the session; the ids of the recordings it held."""
+        return [self.keep(one) for one in recordings.read(path, fs_hz=fs_hz, unit=unit)]
+
+    def keep(self, recording: Recording) -> str:
+        """Keep a recording under the next free id of its kind."""
+        number = 1 + sum(name.startswith(f"{recording.kind}-") for name in self.recordings)
+        name = f"{recording.kind}-{number}"
+        file = recordings.write(recording, self.folder / f"{name}.npz", format="npz")
+        self.recordings = {**self.recordings, name: {"file": file.name, "about": about(recording)}}
+        return name
+
+    def get(self, name: str) -> Recording:
+        return recordings.read(self.folder / self.recordings[name]["file"])[0]
+
+    def ask(self, question: str) -> Iterator[Event]:
+        """One turn, as events; the last is the answer."""
+        self._stop = False
+        state = {
+            "folder": str(self.folder), "recordings": self.recordings, "turns": self.turns,
+            "question": question.strip()[:4000], "steps": 0, "calls": [], "results": [],
+        }  # fmt: skip
+        yield from self._graph.stream(state, self._config, stream_mode="custom", durability="exit")
+        kept = self._graph.get_state(self._config).values
+        self.turns = kept["turns"]
+        yield {"kind": "answer", **kept["answer"], "session": self.name}
+
+    def stop(self) -> None:
+        """End the turn in progress at the next word or tool."""
+        self._stop = True
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def about(recording: Recording) -> str:
+    """What the model is told of a recording: its kind and how many leads, nothing that the file says."""
+    if recording.kind != "ecg":
+        return ABOUT[recording.kind]
+    return f"{len(recording.leads)}-lead ECG"
