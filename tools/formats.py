@@ -1,7 +1,7 @@
 """Which format a file is, told by its content, and what it holds.
 
 WFDB goes through `wfdb`; DICOM, GE MUSE, Philips, HL7 aECG, Mortara, SCP-ECG, EDF, ISHNE and Kardia through
-`ecgdatakit`; tables and arrays through numpy (tools/tables.py). A parser here only fetches `Channels`;
+`ecgdatakit`; tables and arrays through tools/tables.py and tools/arrays.py. A parser here only fetches `Channels`;
 `tools.healing.heal` makes the recording. Whatever a library throws at a bad file comes out as one line.
 
     read(Path("00001_hr"), fs_hz=None, unit=None, kind=None)  -> [Recording]
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tools.arrays import parse_npy, parse_npz
 from tools.errors import NeedsFields, UnreadableFile
 from tools.healing import Channels, heal
 from tools.recording import Recording
@@ -32,6 +33,7 @@ from tools.safety import (
     MAX_PACKED,
     MAX_PHILIPS,
     MAX_SCP,
+    MAX_TAGS,
     bounded_lzw,
     check_count,
     check_size,
@@ -40,7 +42,7 @@ from tools.safety import (
     quiet,
     shown,
 )
-from tools.tables import parse_csv, parse_npy, parse_npz
+from tools.tables import parse_csv
 
 # ecgdatakit's name of a format -> ours, and the largest file of it. Its loose and experimental ones are not asked.
 KIT_FORMATS = {
@@ -376,6 +378,8 @@ def _check_content(path: Path, limit: int) -> None:
         raw = path.read_bytes()
         if b"<!ENTITY" in raw.replace(b"\x00", b""):
             raise UnreadableFile("XML with entities is refused, since they can unpack without end: export it again")
+        if raw.count(b"<") > MAX_TAGS:
+            raise UnreadableFile(f"the XML has more than {MAX_TAGS // 2} elements, which no ECG has: export it again")
     else:
         with path.open("rb") as file:
             if b"1.2.840.10008.1.2.1.99" in file.read(4096):

@@ -13,6 +13,7 @@ that decides. What it changes or leaves out it says in `warnings`; what the file
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tools.errors import NeedsFields, UnreadableFile
-from tools.recording import LEADS, META_FIELDS, Recording, canonical_lead
+from tools.recording import KINDS, LEADS, META_FIELDS, Recording, canonical_lead
 from tools.safety import MAX_HOURS, MAX_LEADS, RATE_HZ, check_count
 
 _MV = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
@@ -68,6 +69,19 @@ class Channels:
         for name in ("signals", "names", "rates_hz", "units", "gain"):
             values = getattr(self, name)
             setattr(self, name, [values[row] for row in rows])
+
+    def believe(self, said: dict[str, Any]) -> None:
+        """Take what a CSV or NPZ of ours says of itself, as far as it makes sense."""
+        count = len(self.signals)
+        fs_hz, unit, gain = said.get("fs_hz"), said.get("unit"), said.get("gain")
+        if isinstance(fs_hz, (int, float)) and math.isfinite(fs_hz):
+            self.rates_hz = [float(fs_hz)] * count
+        if isinstance(unit, str):
+            self.units = [unit] * count
+        if isinstance(gain, list) and len(gain) == count and all(math.isfinite(step) and step > 0 for step in gain):
+            self.gain = [float(step) for step in gain]
+        self.kind = said["kind"] if said.get("kind") in KINDS else None
+        self.meta |= said.get("meta") or {}
 
 
 def volts(unit: str | None) -> float | None:
@@ -272,7 +286,7 @@ def _order(found: Channels) -> None:
 
 def _check_values(signal: np.ndarray, found: Channels, unit: str) -> None:
     """All missing is an error, flat is not; amplitudes no heart makes get a warning."""
-    endless = np.isinf(signal) | (np.abs(signal) > 1e6)
+    endless = np.isinf(signal) | (np.abs(signal) > 1e7)
     if endless.any():
         signal[endless] = np.nan
         found.warnings.append("Values too large to be a signal were taken as missing.")

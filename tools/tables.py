@@ -1,31 +1,34 @@
-"""Signals in tables and arrays: CSV/TSV, NPY, NPZ.
+"""Signals in tables: CSV, TSV and their relatives.
 
 Read as people write them: with or without a row of lead names, a time column, units in brackets or a row of
 their own, leads in columns or in rows, comma, semicolon, tab or blanks between, decimal comma. The rate comes from
 a time column or a line such as "Sample Rate,512 hertz"; the unit from a name such as "II (uV)", a row of units or a
-line such as "Unit,µV". What is not said stays None and is asked for by `tools.healing`. Sizes are checked against
-the file before an array is made; nothing is unpickled.
+line such as "Unit,µV". What is not said stays None and is asked for by `tools.healing`. Values are counted before
+they are read (by pandas, which wfdb brings along).
 """
 
 from __future__ import annotations
 
+import io
 import json
-import math
 import re
-import zipfile
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from tools.errors import UnreadableFile
 from tools.healing import Channels, volts
-from tools.recording import KINDS, canonical_lead
-from tools.safety import MAX_CHANNELS, MAX_FILE, MAX_LEADS, MAX_TEXT, MAX_VALUES, check_count, check_size
+from tools.recording import canonical_lead
+from tools.safety import MAX_CHANNELS, MAX_LEADS, MAX_TEXT, MAX_VALUES, check_size
 
+HEAD_LINES = 200  # what stands above a table ends within these
+MAX_LINE = 16 << 20
 OWN_LINE = "# einthoven "  # begins the line of JSON that our own CSV files carry
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)|NA|null|None|", re.I)
+_NUMBER = re.compile(
+    r"[+-]?(\d{1,40}([.,]\d{0,40})?|[.,]\d{1,40})([eE][+-]?\d{1,3})?|[+-]?(nan|inf)|NA|null|None|", re.I
+)
 _CLOCK = re.compile(r"\[?'?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)'?\]?")
 _TIME = re.compile(
     r"(elapsed[ _])?(time|zeit|t)(stamp)?[ _]*[\[(]?(s|secs?|seconds?|ms|milliseconds?|us)?[\])]?|ms|s|secs?|seconds?"
@@ -36,30 +39,29 @@ _UNIT_LINE = re.compile(r"\bunits?\b[\s:=,;\"']*([a-zµμ]+)", re.I)
 _LEAD_LINE = re.compile(r"^\W*leads?\b[\s:=,;\"]+(.+)$", re.I | re.M)
 
 
-# ---- CSV, TSV ------------------------------------------------------------------------------------------------------
-
-
 def parse_csv(path: Path) -> Channels:
     """A table of numbers, and what the lines above it say."""
     check_size(path, MAX_TEXT, "a table")
-    lines = [line for line in _decode(path.read_bytes()).splitlines() if line.strip()]
-    separator = _separator(lines)
-    start = next((row for row, line in enumerate(lines) if _is_numeric(_split(line, separator))), None)
-    if start is None:
-        return _rows_of_leads(lines, separator)
-    rows = lines[start:]
-    width = len(_split(rows[0], separator))
-    check_count(min(width, len(rows)), max(width, len(rows)))
-    titles, units = _titles([_split(line, separator) for line in lines[:start]], width)
-    times = _clock_times(rows, separator)
+    raw = path.read_bytes()
+    if raw.count(b"\n") + max(raw.count(mark) for mark in (b",", b";", b"\t")) > 1.2 * MAX_VALUES:
+        raise UnreadableFile(f"the table has more than {MAX_VALUES / 1e6:.0f} million values: cut out a part")
+    text = _decode(raw)
+    head = list(islice(io.StringIO(text, newline=None), HEAD_LINES))
+    if max(map(len, head)) > MAX_LINE:
+        raise UnreadableFile("the table has endless lines: put the samples in rows")
+    separator = _separator([line for line in head if line.strip()])
+    start = next((row for row, line in enumerate(head) if _is_numeric(line, separator)), len(head))
+    if start == len(head) or len(_split(head[start], separator)) > MAX_CHANNELS:
+        return _rows_of_leads(head, separator)
+    first = _split(head[start], separator)
+    titles, units = _titles([_split(line, separator) for line in head[:start] if line.strip()], len(first))
+    table, times = _numbers(text, separator, start, head[start])
     if times is not None:
-        rows = [line.split(separator, 1)[1] for line in rows]
-        titles, units = titles and titles[1:], units[1:]
-    table = _numbers(rows, separator)
+        titles, units = titles[1:], units[1:]
     if not titles and len(table) <= MAX_LEADS < table.shape[1]:  # leads in rows
         table = table.T
     found = _columns(table, titles, units, times)
-    _apply_preamble(found, "\n".join(lines[:start]))
+    _apply_preamble(found, "".join(head[:start]))
     return found
 
 
@@ -74,49 +76,69 @@ def _decode(raw: bytes) -> str:
 
 def _separator(lines: list[str]) -> str | None:
     """What stands between numbers; None for blanks. Judged by the last line, which is not a heading."""
-    last = lines[-1] if lines else ""
-    return next((mark for mark in ("\t", ";", ",") if mark in last), None)
+    return next((mark for mark in ("\t", ";", ",") if lines and mark in lines[-1]), None)
 
 
 def _split(line: str, separator: str | None) -> list[str]:
-    return [field.strip().strip("\"'").strip() for field in line.split(separator)]
+    return [field.strip().strip("\"'").strip() for field in line.strip("\r\n").split(separator)]
 
 
-def _is_numeric(fields: list[str]) -> bool:
+def _is_numeric(line: str, separator: str | None) -> bool:
     """Numbers only (a clock time may come first), at least one of them."""
-    first_is_time = len(fields) > 1 and _CLOCK.fullmatch(fields[0]) is not None
-    rest = fields[1:] if first_is_time else fields
+    if line[:1].isalpha() and line[:3].lower() not in ("nan", "inf", "nul", "non", "na,"):  # most headings, quickly
+        return False
+    fields = _split(line, separator)
+    rest = fields[1:] if len(fields) > 1 and _CLOCK.fullmatch(fields[0]) else fields
     return all(_NUMBER.fullmatch(field) for field in rest) and any(re.search(r"\d", field) for field in rest)
 
 
-def _numbers(rows: list[str], separator: str | None) -> np.ndarray:
-    """(rows, columns) float64; empty fields and NA are NaN."""
-    text = "\n".join(rows)
-    if separator in (";", "\t", None) and re.search(r"\d,\d", rows[0]):  # decimal comma
-        text = text.replace(",", ".")
-    text = re.sub(r"\b(NA|null|None)\b", "nan", text)
-    if separator:
-        mark = re.escape(separator)
-        text = re.sub(rf"(?m)(^|(?<={mark}))[ \"']*(?={mark}|$)", "nan", text)
-    text = text.replace('"', "").replace("'", "")
+def _numbers(text: str, separator: str | None, skip: int, first: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """(rows, columns) float64, NaN where a field is empty or NA; and (rows,) seconds if clock times come first."""
+    import pandas
+
+    has_clock = _CLOCK.fullmatch(_split(first, separator)[0]) is not None
     try:
-        table = np.loadtxt(text.split("\n"), delimiter=separator, ndmin=2, comments=None)
-    except ValueError:
-        raise UnreadableFile(
-            "the table has rows of different length or words among its numbers: export it again"
-        ) from None
-    return table
+        frame = pandas.read_csv(
+            io.StringIO(text),
+            sep=separator or r"\s+",
+            header=None,
+            skiprows=skip,
+            decimal="," if separator != "," and re.search(r"\d,\d", first) else ".",
+            dtype={column: str if has_clock and column == 0 else float for column in range(MAX_CHANNELS + 1)},
+            skipinitialspace=True,
+        )
+    except ValueError:  # pandas' own errors are among them
+        raise UnreadableFile("the table has rows of different length or words in them: export it again") from None
+    times = _seconds(frame.pop(0)) if has_clock else None
+    return frame.to_numpy(np.float64), times
+
+
+def _seconds(clock: Any) -> np.ndarray:
+    """(rows,) seconds from texts such as 0:00.003."""
+    matches = [_CLOCK.fullmatch(str(text).strip()) for text in clock]
+    if not all(matches):
+        raise UnreadableFile("the time column does not advance evenly: resample the signal or cut out a part")
+    return np.array([int(m[1] or 0) * 3600 + int(m[2]) * 60 + float(m[3]) for m in matches if m])
 
 
 def _rows_of_leads(lines: list[str], separator: str | None) -> Channels:
-    """A lead a line, its name first: "V1,0.1,0.2,…"."""
-    body = [line for line in lines if not line.startswith("#")]
-    rows = [line.split(separator, 1) for line in body]
-    if not rows or len(rows) > MAX_CHANNELS or any(len(row) < 2 for row in rows):
+    """A lead a line, perhaps its name first: "V1,0.1,0.2,…"."""
+    body = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    names, rows = [], []
+    for line in body:
+        name, *rest = line.split(separator, 1)
+        named = not _NUMBER.fullmatch(name.strip())
+        names.append(name.strip(" \"'") if named else "")
+        values = rest[0] if named and rest else line
+        column = values.replace(separator, "\n") if separator else "\n".join(values.split())
+        rows.append(column)
+    if not rows or len(rows) > MAX_CHANNELS or not all("\n" in row for row in rows):
         raise UnreadableFile("text without a table of numbers: check that this is a recording")
-    table = _numbers([row[1] for row in rows], separator)
-    found = _columns(table.T, [_split(row[0], None)[0] if row[0].strip() else "" for row in rows], [], None)
-    _apply_preamble(found, "\n".join(line for line in lines if line.startswith("#")))
+    leads = [_numbers(row, "\t", 0, row.split("\n", 1)[0])[0] for row in rows]
+    if len({lead.shape for lead in leads}) > 1:
+        raise UnreadableFile("the table has rows of different length or words in them: export it again")
+    found = _columns(np.hstack(leads), names if any(names) else [], [], None)
+    _apply_preamble(found, "".join(line for line in lines if line.startswith("#")))
     return found
 
 
@@ -138,16 +160,6 @@ def _titles(preamble: list[list[str]], width: int) -> tuple[list[str], list[str]
     if len(wide) >= 2 and any(volts(field) for field in wide[-1]):
         return wide[-2], wide[-1]
     return (wide[-1], []) if wide else ([], [])
-
-
-def _clock_times(rows: list[str], separator: str | None) -> np.ndarray | None:
-    """(rows,) seconds from a first column such as 0:00.003, else None."""
-    if separator is None or not _CLOCK.fullmatch(_split(rows[0], separator)[0]):
-        return None
-    matches = [_CLOCK.fullmatch(line.split(separator, 1)[0].strip().strip('"')) for line in rows]
-    if not all(matches):
-        raise UnreadableFile("the time column is not uniform: export it again")
-    return np.array([int(m[1] or 0) * 3600 + int(m[2]) * 60 + float(m[3]) for m in matches if m])
 
 
 def _columns(table: np.ndarray, titles: list[str], units: list[str], times: np.ndarray | None) -> Channels:
@@ -225,7 +237,7 @@ def _apply_preamble(found: Channels, text: str) -> None:
     """Rate, unit, lead and, in our own files, everything else from the lines above the table."""
     own = next((line for line in text.split("\n") if line.startswith(OWN_LINE)), None)
     if own:
-        _apply_own(found, json.loads(own[len(OWN_LINE) :]))
+        found.believe(json.loads(own[len(OWN_LINE) :]))
         return
     if match := _RATE_LINE.search(text):
         found.rates_hz = [rate or float(match[1]) or None for rate in found.rates_hz]
@@ -233,97 +245,3 @@ def _apply_preamble(found: Channels, text: str) -> None:
         found.units = [unit or match[1] for unit in found.units]
     if (match := _LEAD_LINE.search(text)) and len(found.names) == 1 and not found.names[0]:
         found.names = [match[1].strip(" \"'")]
-
-
-def _apply_own(found: Channels, said: dict[str, Any]) -> None:
-    """What our own CSV or NPZ says of itself."""
-    count = len(found.signals)
-    fs_hz, unit, gain = said.get("fs_hz"), said.get("unit"), said.get("gain")
-    if isinstance(fs_hz, (int, float)) and math.isfinite(fs_hz):
-        found.rates_hz = [float(fs_hz)] * count
-    if isinstance(unit, str):
-        found.units = [unit] * count
-    if isinstance(gain, list) and len(gain) == count and all(math.isfinite(step) and step > 0 for step in gain):
-        found.gain = [float(step) for step in gain]
-    found.kind = said["kind"] if said.get("kind") in KINDS else None
-    found.meta |= said.get("meta") or {}
-
-
-# ---- NPY, NPZ ------------------------------------------------------------------------------------------------------
-
-
-def parse_npy(path: Path) -> Channels:
-    """One array, (leads, samples) or (samples, leads)."""
-    check_size(path, MAX_FILE, "an array")
-    with path.open("rb") as file:
-        array = _read_npy(file, path.stat().st_size)
-    return _from_array(array, [])
-
-
-def parse_npz(path: Path) -> Channels:
-    """`signal` (or the only long array of numbers), and fs_hz or fs, leads, unit, kind, gain, meta."""
-    with zipfile.ZipFile(path) as archive:
-        arrays = {}
-        for info in islice(archive.infolist(), 64):
-            with archive.open(info) as file:
-                arrays[info.filename.removesuffix(".npy")] = _read_npy(file, info.file_size)
-    numeric = [key for key, array in arrays.items() if array.size > MAX_LEADS and array.dtype.kind in "iuf"]
-    key = "signal" if "signal" in arrays else numeric[0] if len(numeric) == 1 else None
-    if key is None:
-        raise UnreadableFile("the NPZ has no array named signal: save it with the keys signal, fs_hz, leads, unit")
-    leads = next((arrays[name] for name in ("leads", "sig_name", "names") if name in arrays), np.array([], "U1"))
-    names = [str(name) for name in np.atleast_1d(leads)] if leads.dtype.kind == "U" else []
-    found = _from_array(arrays[key], names)
-    _apply_own(found, _said(arrays))
-    return found
-
-
-def _said(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What the small arrays of an NPZ say of the signal."""
-    said: dict[str, Any] = {}
-    for name, keys in (("fs_hz", ("fs_hz", "fs", "sampling_rate")), ("unit", ("unit", "units")), ("kind", ("kind",))):
-        array = next((arrays[key] for key in keys if key in arrays), np.array([]))
-        if array.size:
-            said[name] = array.reshape(-1)[0].item()
-    if "gain" in arrays:
-        said["gain"] = arrays["gain"].reshape(-1).tolist()
-    if "meta" in arrays and arrays["meta"].dtype.kind == "U":
-        said["meta"] = json.loads(str(arrays["meta"].reshape(-1)[0]))
-    return said
-
-
-def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
-    """One .npy stream of `size` bytes, refused before memory is taken if its header promises more or other things."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise UnreadableFile("a version of NPY that is not read: save the array again")
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(file)
-    count = math.prod(shape)
-    if dtype.hasobject or dtype.kind not in "iufbU":
-        raise UnreadableFile("the array holds objects, which are not unpickled: save plain numbers")
-    if min(shape, default=1) < 0 or count > MAX_VALUES or count * dtype.itemsize > size:
-        raise UnreadableFile(
-            f"the array promises {count:.3g} values, more than the file holds or is read: save it again"
-        )
-    raw = file.read(count * dtype.itemsize)
-    return np.frombuffer(raw, dtype, count).reshape(shape, order="F" if fortran else "C")
-
-
-def _from_array(array: np.ndarray, names: list[str]) -> Channels:
-    """Leads are the short side, or the side that has as many entries as there are names."""
-    if array.dtype.kind not in "iuf":
-        raise UnreadableFile("the array holds no numbers: save the signal as numbers")
-    array = np.squeeze(array) if array.ndim > 2 else array
-    array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size:
-        raise UnreadableFile("the array is not (leads, samples): save one recording with two dimensions")
-    if len(names) == array.shape[1] != array.shape[0] or (
-        len(names) != array.shape[0] and array.shape[0] > array.shape[1]
-    ):
-        array = array.T
-    check_count(*array.shape)
-    if len(names) != len(array):
-        names = [""] * len(array)
-    count = len(array)
-    return Channels(list(array), names, [None] * count, [None] * count, [None] * count)
