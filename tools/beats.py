@@ -47,11 +47,11 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     -------
     (beats,) int, ascending; empty where no beat can be told from noise.
     """
-    clean = _filled(np.atleast_2d(signal))
+    clean = filled(np.atleast_2d(signal))
     if clean.shape[1] < fs_hz:
         return np.empty(0, int)
-    envelope = _envelope(_resampled(clean, fs_hz))
-    height, weight = _weights(envelope)
+    envelope = qrs_envelope(resampled(clean, fs_hz))
+    height, weight = lead_weights(envelope)
     fused = (weight * np.minimum(envelope / height, 2)).sum(0)
     fused = ndimage.uniform_filter1d(fused, int(0.06 * WORK_HZ))
     candidates, _ = dsp.find_peaks(fused, height=0.15, distance=int(0.18 * WORK_HZ))
@@ -59,7 +59,7 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     return _refined(clean, fs_hz, times_s, weight / height)
 
 
-def _filled(signal: np.ndarray) -> np.ndarray:
+def filled(signal: np.ndarray) -> np.ndarray:
     """Float copy with missing samples bridged and the median taken off; a missing lead is zero."""
     out = np.array(signal, float)
     for row in out:
@@ -72,7 +72,7 @@ def _filled(signal: np.ndarray) -> np.ndarray:
     return out
 
 
-def _resampled(x: np.ndarray, fs_hz: float) -> np.ndarray:
+def resampled(x: np.ndarray, fs_hz: float) -> np.ndarray:
     """(leads, samples) at WORK_HZ."""
     if fs_hz > 1.5 * WORK_HZ:  # take out what would fold
         x = dsp.sosfiltfilt(dsp.butter(2, 60, "low", fs=fs_hz, output="sos"), x, axis=1)
@@ -80,14 +80,14 @@ def _resampled(x: np.ndarray, fs_hz: float) -> np.ndarray:
     return np.stack([np.interp(at, np.arange(x.shape[1]), row) for row in x])
 
 
-def _envelope(work: np.ndarray) -> np.ndarray:
+def qrs_envelope(work: np.ndarray) -> np.ndarray:
     """(leads, samples) root mean square in the QRS band, mV."""
     sos = dsp.butter(2, QRS_BAND_HZ, "band", fs=WORK_HZ, output="sos")
     power = ndimage.uniform_filter1d(dsp.sosfiltfilt(sos, work, axis=1) ** 2, int(SPAN_S * WORK_HZ), axis=1)
     return np.sqrt(np.maximum(power, 0))
 
 
-def _weights(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lead_weights(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Running beat height (mV) and weight (sums to 1, or 0 where no lead shows beats), (leads, samples) each."""
     leads, samples = envelope.shape
     block = min(int(BLOCK_S * WORK_HZ), samples)
@@ -154,7 +154,7 @@ def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.nd
     mixture = np.maximum(mixture, -0.5 * mixture)  # a beat that points down has its peak there
     peaks = np.unique(windows[np.arange(len(windows)), np.argmax(mixture, 1)])
     heard = weight[:, at].mean(1) > 0
-    if len(peaks) >= 4 and np.median(_alike(smooth[heard], fs_hz, peaks), 1).max() < ALIKE:
+    if len(peaks) >= 4 and np.median(alike_beats(smooth[heard], fs_hz, peaks), 1).max() < ALIKE:
         return np.empty(0, int)  # "beats" that share no shape in any lead are noise
     return peaks
 
@@ -166,7 +166,7 @@ def _windows(x: np.ndarray, fs_hz: float, peaks: np.ndarray, before_s: float, af
     return beats - beats.mean(2, keepdims=True)
 
 
-def _alike(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
+def alike_beats(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
     """(leads, beats) correlation of each beat's QRS with the median beat of its lead."""
     beats = _windows(x, fs_hz, peaks, 0.12, 0.12)
     typical = np.median(beats, 1, keepdims=True)
@@ -190,7 +190,7 @@ def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str
     peaks = np.asarray(peaks, int)
     if len(peaks) < 4:
         return ["N"] * len(peaks)
-    x = _filled(np.atleast_2d(signal))
+    x = filled(np.atleast_2d(signal))
     band = (1.0, min(40.0, 0.45 * fs_hz))
     x = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), x, axis=1)
     alike, wider = _shape(x, fs_hz, peaks)
@@ -209,7 +209,7 @@ def _shape(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> tuple[np.ndarray, 
     """Of each beat, (beats,): correlation with the typical QRS over the good leads, and width relative to it."""
     beats = _windows(x, fs_hz, peaks, 0.15, 0.2)
     typical = np.median(beats, 1, keepdims=True)
-    good = np.median(_alike(x, fs_hz, peaks), 1)
+    good = np.median(alike_beats(x, fs_hz, peaks), 1)
     keep = good >= max(0.7, np.quantile(good, 0.5)) if good.max() >= 0.7 else good == good.max()
     beats, typical = beats[keep], typical[keep]
     size = np.sqrt((typical**2).mean((1, 2), keepdims=True)) + 1e-6  # every lead counts the same
