@@ -134,7 +134,9 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
             facts = [f"Could not be done: {value['error'].rstrip('.')}."]
         else:
             facts = find(name).sentences(value)
-        where = f"{result['arguments'].get('recording')}: " if len(ids) > 1 and "recording" in result["arguments"] else ""
+        where = (
+            f"{result['arguments'].get('recording')}: " if len(ids) > 1 and "recording" in result["arguments"] else ""
+        )
         said += [where + fact for fact in facts]
     return list(dict.fromkeys(said))
 

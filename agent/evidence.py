@@ -1,0 +1,96 @@
+"""Which of the tools' sentences a question is about.
+
+A small model writes best with little before it, and a person wants what was asked. Sentences open with what
+they speak of ("Heart rate …", "QTc …"), so a topic is a pattern on the question and one on those openings.
+A question that names no topic gets the headline of every tool: its first sentences.
+"""
+
+from __future__ import annotations
+
+import re
+
+from agent.faithful import number_pairs
+
+MOST = 8  # sentences shown to the model
+
+# question pattern -> opening of the sentences (after an optional "ecg-1: ")
+TOPICS: list[tuple[str, str]] = [
+    (
+        r"\b(h\.?r|heart ?rate|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|beats (a|per|in (a|one))"
+        r"|herzfrequenz|puls|fréquence|frequenz|frecuencia)\b",
+        r"Heart rate",
+    ),
+    (
+        r"\b(rhythm|regular\w*|irregular\w*|rr|r-r|sdnn|rmssd|hrv|variab\w*|pauses?|rhythmus|rythme|ritmo)\b",
+        r"The rhythm",
+    ),
+    (r"\b(pr|pq|p-r|av (conduction|delay)|first.degree)\b", r"PR "),
+    (r"\b(qrs|q-r-s)\b(?!.{0,3}ax)", r"QRS duration"),
+    (r"\b(qt|q-t)\b", r"QTc? "),
+    (
+        r"\bqtc\w*|\b(bazett|fridericia|framingham|hodges)\b|corrected qt"
+        r"|\bqt\b.{0,14}\b(long|prolong\w*|short|normal|lang|largo)\b|prolong\w* qt",
+        r"QTc ",
+    ),
+    (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"QRS axis"),
+    (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature)\b", r"Ectopic"),
+    (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
+    (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),
+    (r"\br.?(wave|amplitude)s?\b|\bhow tall is the r\b|\bvoltages?\b|(?<!wave )\bamplitudes\b", r"R amplitude"),
+    (r"\bs.?(wave|amplitude)s?\b|\bhow deep is the s\b|\bvoltages?\b|(?<!wave )\bamplitudes\b", r"S amplitude"),
+    (r"\bt.?(wave|amplitude)s?\b|\bhow tall is the t\b", r"T amplitude|QT interval is not"),
+    (r"\bq.?waves?\b", r"Q amplitude"),
+    (r"\bp.?(wave )?(amplitude|height)|\bp.?waves?.{0,14}(ampl|tall|high|height)", r"P amplitude"),
+    (
+        r"\b(quality|noise|noisy|artefacts?|artifacts?|clean|usable|readable|good (signal|recording|tracing)"
+        r"|qualität|qualité)\b|\bsignal (is )?good",
+        r"Signal quality|Limb|The limb",
+    ),
+    (r"\b(intervals?|intervalle)\b", r"PR |QRS duration|QT "),
+]
+ALWAYS = r"Not available yet|Could not be done|The recording is drawn"
+OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
+
+
+def asked(question: str) -> list[str]:
+    """Patterns of the sentence openings that the question names."""
+    return [opening for pattern, opening in TOPICS if re.search(pattern, question, re.IGNORECASE)]
+
+
+def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
+    """The sentences that answer the question, in the order of the question's topics; else the first of all."""
+    wanted = [*asked(question), ALWAYS]
+    chosen = [sentence for opening in wanted for sentence in evidence if re.match(opening, _body(sentence))]
+    if not any(re.match(opening, _body(sentence)) for opening in wanted[:-1] for sentence in evidence):
+        chosen = [sentence for sentence in evidence if sentence in chosen or _is_headline(sentence)]
+    return list(dict.fromkeys(chosen))[:most]
+
+
+def complete(answer: str, question: str, evidence: list[str]) -> bool:
+    """Whether each topic that the question names, and each thing done or refused, is in the answer."""
+    said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
+    for opening in [*asked(question), ALWAYS]:
+        sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
+        numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
+        told = [
+            bool(own & said) if own else _words(sentence) <= _words(answer)
+            for own, sentence in zip(numbers, sentences, strict=True)
+        ]
+        if sentences and not any(told):
+            return False
+    return True
+
+
+def _is_headline(sentence: str) -> bool:
+    """Not the long tables of amplitudes, which only a question for them brings."""
+    return not re.match(r"(ST level|[PQRST] amplitude)", _body(sentence))
+
+
+def _body(sentence: str) -> str:
+    found = OPENING.match(sentence)
+    return found[1] if found else sentence
+
+
+def _words(text: str) -> set[str]:
+    """Words that carry the meaning."""
+    return {word for word in re.findall(r"[\w-]+", text.lower()) if len(word) > 3}
