@@ -81,7 +81,7 @@ def _allowed(logits: torch.Tensor, matcher) -> torch.Tensor:
     return logits.masked_fill(~mask.to(logits.device), -torch.inf)
 
 
-def _cast(cache: DynamicCache, dtype: torch.dtype) -> DynamicCache:
+def _cast(cache: Any, dtype: torch.dtype) -> DynamicCache:
     """A copy of the keys and values in `dtype`, so that writing leaves the prompt's own alone."""
     return DynamicCache(
         [(layer.keys.to(dtype, copy=True), layer.values.to(dtype, copy=True)) for layer in cache.layers]

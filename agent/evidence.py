@@ -28,7 +28,7 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(qrs|q-r-s)\b(?!.{0,3}ax)", r"QRS duration"),
     (r"\b(qt|q-t)\b", r"QTc? "),
     (
-        r"\bqtc\w*|\b(bazett|fridericia|framingham|hodges)\b|corrected qt"
+        r"\bqtc\w*|\b(bazett|fridericia|framingham|hodges)\b|\bcorrected qt"
         r"|\bqt\b.{0,14}\b(long|prolong\w*|short|normal|lang|largo)\b|prolong\w* qt",
         r"QTc ",
     ),

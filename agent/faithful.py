@@ -46,9 +46,9 @@ GLUE = frozenset(
 )
 NOT_RETURNED = "The tools did not return that for this recording."
 CLINICAL = re.compile(
-    r"\d|\b(normal|abnormal|healthy|fine|safe|danger\w*|urgent\w*|infarct\w*|fibrillat\w*|flutter|block|isch\w+"
-    r"|prolong\w*|tachycard\w*|bradycard\w*|hypertroph\w*|elevat\w*|depress\w*|regular|irregular|dose|mg|take"
-    r"|prescri\w+|you have|your heart|diagnos(?:is|ed) (?:is|with|of)|no sign|risk is)\b",
+    r"\d|\b(normal|abnormal|healthy|safe|danger\w*|urgent\w*|infarct\w*|fibrillat\w*|flutter|block|isch\w+"
+    r"|prolong\w*|tachycard\w*|bradycard\w*|hypertroph\w*|elevat\w*|depress\w*|regular|irregular|dose|mg"
+    r"|you have an?\b|you should take|your heart|diagnos(?:is|ed) (?:is|with|of)|no sign|risk is)\b",
     re.IGNORECASE,
 )
 

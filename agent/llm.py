@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agent import prompts, smollm2
 from agent.prompts import Call
@@ -26,6 +26,7 @@ from tools.registry import PLANNED, TOOLS
 DEFAULT = "smollm2"
 MAX_CALLS = 4
 ADAPTER = WEIGHTS / "tool_use"
+NOTHING: list[dict[str, Any]] = []
 
 
 def load(name: str | None = None):
@@ -40,6 +41,8 @@ def load(name: str | None = None):
 class LocalModel:
     """A causal language model in this process."""
 
+    many_steps = False  # it names all calls of a turn at once
+
     def __init__(self, name: str = DEFAULT, adapter: Path | None = ADAPTER):
         import torch
         from llguidance.hf import from_tokenizer
@@ -52,13 +55,14 @@ class LocalModel:
             raise MissingWeights("the default language model is not there yet; run: einthoven weights pull smollm2")
         source = smollm2.folder() if name == DEFAULT else name
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            self.tokenizer = cast(Any, AutoTokenizer.from_pretrained(source))
             model: Any = _open(source, torch.cuda.is_available() and name != DEFAULT)
         except (OSError, ValueError):
             raise MissingWeights(
                 f"no language model at {name!r}; give a Hugging Face id or folder, or an URL#model"
             ) from None
-        if name == DEFAULT and adapter is not None and (adapter / "adapter_model.safetensors").exists():
+        self.tuned = name == DEFAULT and adapter is not None and (adapter / "adapter_model.safetensors").exists()
+        if self.tuned:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
@@ -67,10 +71,12 @@ class LocalModel:
         eos = model.generation_config.eos_token_id
         self.decoder = Decoder(model, {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])})
 
-    def choose(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> list[Call]:
+    def choose(
+        self, recordings: list[str], history: list[dict[str, Any]], question: str, done: list[dict[str, Any]] = NOTHING
+    ) -> list[Call]:
         """Tool calls for the question; [] where none is needed."""
         ids = [recording.split(" ")[0] for recording in recordings]
-        messages = prompts.choose(recordings, history, question)
+        messages = prompts.choose(recordings, history, question, describe=not self.tuned)
         matcher = self._matcher(calls_schema(ids))
         text = "".join(self._text(messages, 160, matcher, lambda: False))
         try:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tools.registry import PLANNED, TOOLS
+
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Call = dict[str, Any]  # {"name": tool, "arguments": {"recording": id, ...}}
 
@@ -34,12 +36,19 @@ def calls_from_json(text: str) -> list[Call]:
     ]
 
 
-def choose(recordings: list[str], history: list[dict[str, Any]], question: str) -> list[Message]:
+def choose(
+    recordings: list[str], history: list[dict[str, Any]], question: str, describe: bool = False
+) -> list[Message]:
     """Messages that ask for tool calls.
 
     `recordings` like "ecg-1 (12-lead ECG)"; `history` of {"user": str, "calls": [Call]}, oldest first.
+    `describe` adds what each tool is for: the default model has learnt that, others have not.
     """
-    messages = [{"role": "system", "content": f"Choose tools. Recordings: {', '.join(recordings) or 'none'}."}]
+    system = f"Choose tools. Recordings: {', '.join(recordings) or 'none'}."
+    if describe:
+        tools = "\n".join(f"{tool.name}: {tool.purpose}" for tool in (*TOOLS.values(), *PLANNED.values()))
+        system += f"\nReply with a JSON array of the calls that the question needs, [] for none. Tools:\n{tools}"
+    messages = [{"role": "system", "content": system}]
     for turn in history[-HISTORY_TURNS:]:
         messages.append({"role": "user", "content": turn["user"]})
         messages.append({"role": "assistant", "content": calls_to_json(turn["calls"])})

@@ -174,8 +174,9 @@ PLANNED = {
     "estimate_fetal_age": "gestational age from a fetal heart trace",
     "search_guidelines": "search the handbook and the user's documents",
 }
-ERRORS = ["the recording has no usable lead", "the recording is shorter than 2 seconds", 
-          "measure_ecg takes ecg, this recording is ppg", "no beats were found", "there is no recording ecg-3"]  # fmt: skip
+ERRORS = ["the recording has no usable lead", "the recording is shorter than 2 seconds",
+          "measure_ecg takes ecg, this recording is ppg", "no beats were found",
+          "there is no recording ecg-3"]  # fmt: skip
 
 
 def answers(seed: int, n: int) -> list[tuple[list[str], str, str]]:

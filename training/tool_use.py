@@ -1,6 +1,6 @@
 """Teach the default language model to choose tools and to answer in the words of the evidence.
 
-    python -m training.tool_use --out encoders/weights/tool_use [--dialogues 6000] [--answers 1500] [--epochs 2]
+    python -m training.tool_use --out encoders/weights/tool_use [--dialogues 4500] [--answers 1000] [--epochs 2]
 
 LoRA (Hu et al. 2021) by peft on the upper half of SmolLM2-135M-Instruct. The lower half stays as it is, so its
 activations are computed once and kept: an epoch on two cores costs a third of what it would. The loss is on
@@ -15,7 +15,6 @@ import argparse
 import copy
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +88,16 @@ def loss_of(model: Any, batch: list[Example]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(core.lm_head(out[written]), labels[:, 1:][written])
 
 
-def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
-    """Batches of like length, at most `tokens` each, in random order."""
-    order = sorted(examples, key=lambda example: len(example[0]) + rng.random())
+def batches(examples: list[Example], tokens: int, rng: random.Random | None) -> list[list[Example]]:
+    """Batches of like length, at most `tokens` each; in random order if `rng` is given."""
+    order = sorted(examples, key=lambda example: len(example[0]) + (rng.random() if rng else 0))
     made: list[list[Example]] = [[]]
     for example in order:
         if (len(made[-1]) + 1) * len(example[0]) > tokens and made[-1]:
             made.append([])
         made[-1].append(example)
-    rng.shuffle(made)
+    if rng:
+        rng.shuffle(made)
     return made
 
 
@@ -120,47 +120,37 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     model = get_peft_model(model, config)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=args.lr, weight_decay=0.01)
-    steps = args.epochs * len(batches(training, args.tokens, random.Random(0)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, args.lr, total_steps=steps + args.epochs * 8, pct_start=0.05
-    )
+    rng = random.Random(args.seed)
+    plan = [batch for _ in range(args.epochs) for batch in batches(training, args.tokens, rng)]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=len(plan) + 1, pct_start=0.05)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    state_file = args.out / "state.safetensors.tmp"
-    first, best, step = 0, float("inf"), 0
+    state_file = args.out / "state.pt"  # of this run alone; removed at its end
+    first, best, seen = 0, float("inf"), 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         set_peft_model_state_dict(model, state["adapter"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
-        first, best = state["epoch"], state["best"]
-    for epoch in range(first, args.epochs):
-        model.train()
-        began, seen = time.time(), 0.0
-        bar = tqdm(batches(training, args.tokens, random.Random(args.seed + epoch)), desc=f"epoch {epoch + 1}")
-        for step, batch in enumerate(bar, 1):
-            loss = loss_of(model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step(), schedule.step(), optimiser.zero_grad()
-            seen += loss.item()
-            bar.set_postfix(loss=f"{seen / step:.3f}")
-        model.eval()
+        first, best = state["step"], state["best"]
+    bar = tqdm(range(first, len(plan)), initial=first, total=len(plan), desc="steps", mininterval=10)
+    for step in bar:
+        loss = loss_of(model.train(), plan[step])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step(), schedule.step(), optimiser.zero_grad()
+        seen = 0.98 * seen + 0.02 * loss.item() if step > first else loss.item()
+        bar.set_postfix(loss=f"{seen:.3f}", best=f"{best:.4f}", refresh=False)
+        if (step + 1) % args.save_every and step + 1 < len(plan):
+            continue
         with torch.no_grad():
-            losses = [loss_of(model, batch).item() for batch in batches(validation, args.tokens, random.Random(0))]
+            losses = [loss_of(model.eval(), batch).item() for batch in batches(validation, args.tokens, rng=None)]
         held = sum(losses) / len(losses)
-        print(
-            f"epoch {epoch + 1}: training {seen / step:.4f}, validation {held:.4f}, {time.time() - began:.0f} s",
-            flush=True,
-        )
         if held < best:
             best = held
             save(model, args.out, depth // 2)
-        adapter = get_peft_model_state_dict(model)
-        torch.save(
-            {"adapter": adapter, "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-             "epoch": epoch + 1, "best": best}, state_file,
-        )  # fmt: skip
+        state = {"adapter": get_peft_model_state_dict(model), "optimiser": optimiser.state_dict(), "best": best}
+        torch.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, state_file)
     state_file.unlink(missing_ok=True)
     return {"validation_loss": best, "examples": len(examples)}
 
@@ -192,12 +182,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
-    parser.add_argument("--dialogues", type=int, default=6000)
-    parser.add_argument("--answers", type=int, default=1500)
+    parser.add_argument("--dialogues", type=int, default=4500)
+    parser.add_argument("--answers", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--tokens", type=int, default=1024, help="tokens a batch")
+    parser.add_argument("--save-every", type=int, default=100, help="steps")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     figures = train(args)

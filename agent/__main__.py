@@ -1,0 +1,162 @@
+"""The command line: `einthoven` (same as `python -m agent`).
+
+Each command imports what it needs when it runs, so that `--help` answers at once. What a person did wrong, or
+a file that cannot be read, is one line on standard error and an exit status: 2 wrong usage, 3 unreadable file,
+4 missing weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tools.errors import EinthovenError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+
+def parser() -> Parser:
+    top = Parser(prog="einthoven", description="An agent for electrocardiograms that runs offline. Research use only.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    chat = commands.add_parser("chat", help="open the chat page")
+    chat.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1: this computer alone")
+    chat.add_argument("--port", type=int, default=7860)
+    chat.add_argument("--llm", help=LLM_HELP)
+
+    ask = commands.add_parser("ask", help="one question about recordings, without a page")
+    ask.add_argument("question")
+    ask.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    ask.add_argument("--json", action="store_true", help="answer, tools, citations, files and session as JSON")
+    ask.add_argument("--session", help="go on with a conversation of that name")
+    ask.add_argument("--llm", help=LLM_HELP)
+    file_arguments(ask)
+
+    tools = commands.add_parser("tools", help="list the tools")
+    tools.add_argument("--json", action="store_true", help="with JSON schemas of their arguments")
+
+    call = commands.add_parser("call", help="run one tool, without a language model", add_help=False)
+    call.add_argument("rest", nargs=argparse.REMAINDER)
+
+    commands.add_parser("mcp", help="serve the tools over stdio (Model Context Protocol)")
+
+    weights = commands.add_parser("weights", help="models on this machine: list, verify, pull NAME")
+    weights.add_argument("action", choices=["list", "verify", "pull"])
+    weights.add_argument("name", nargs="?")
+    return top
+
+
+LLM_HELP = "a Hugging Face id or folder, or http://HOST:PORT/v1#MODEL; default: SmolLM2-135M with the project's adapter"
+
+
+def file_arguments(of: argparse.ArgumentParser) -> None:
+    of.add_argument("--fs-hz", type=float, help="samples a second, for files that do not say")
+    of.add_argument("--unit", help="mV, uV, …, for files that do not say")
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        if words[:1] == ["call"]:  # the arguments depend on the tool
+            from agent import call
+
+            return call.main(words[1:])
+        args = parser().parse_args(words)
+        return COMMANDS[args.command](args)
+    except EinthovenError as error:
+        print(f"einthoven: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe left
+        return 0
+
+
+def chat(args: argparse.Namespace) -> int:
+    from agent import page
+
+    page.run(args.llm, args.host, args.port)
+    return 0
+
+
+def ask(args: argparse.Namespace) -> int:
+    from agent.session import Session
+    from tools.recording import read
+
+    found = [one for file in args.files for one in read(file, fs_hz=args.fs_hz, unit=args.unit)]
+    from agent import llm
+
+    session = Session(llm.load(args.llm), args.session)
+    for recording in found:
+        session.keep(recording)
+    end: dict[str, Any] = {}
+    for event in session.ask(args.question):
+        if event["kind"] == "tool" and not args.json:
+            of = event["arguments"].get("recording", "")
+            print(f"[{event['name']} {of}]".replace(" ]", "]"), file=sys.stderr)
+        end = event
+    session.close()
+    end.pop("kind")
+    print(json.dumps(end, ensure_ascii=False) if args.json else end["answer"])
+    if not args.json:
+        for file in end["files"]:
+            print(file)
+        print(f"[written by: {end['written_by']}; go on with --session {end['session']}]", file=sys.stderr)
+    return 0
+
+
+def tools(args: argparse.Namespace) -> int:
+    from tools.registry import TOOLS
+
+    if args.json:
+        listed = [{"name": one.name, "purpose": one.purpose, "arguments": one.schema()} for one in TOOLS.values()]
+        print(json.dumps(listed, indent=1))
+        return 0
+    for one in TOOLS.values():
+        options = " ".join(f"[--{name.replace('_', '-')}]" for name in one.schema()["properties"])
+        print(f"{one.name}  {options}".rstrip(), f"    {one.purpose}", sep="\n")
+    return 0
+
+
+def mcp(_: argparse.Namespace) -> int:
+    from agent import mcp_server
+
+    mcp_server.run()
+    return 0
+
+
+def weights(args: argparse.Namespace) -> int:
+    from encoders import weights as shipped
+
+    if args.action == "pull":
+        if args.name != "smollm2":
+            raise UsageError(f"nothing to pull under the name {args.name!r}; there is: smollm2")
+        from agent import smollm2
+
+        print(smollm2.convert())
+        return 0
+    wrong = 0
+    for name, card in shipped.cards().items():
+        state = ""
+        if args.action == "verify":
+            whole = shipped.verify(card)
+            wrong += not whole
+            state = "  whole" if whole else "  DAMAGED: its sha256 is not the card's"
+        print(f"{name}  {card['bytes'] / 1e6:.1f} MB  {card['what']}{state}")
+    from agent import smollm2
+
+    there = "converted" if smollm2.is_there() else "not there; run: einthoven weights pull smollm2"
+    print(f"smollm2  default language model, {there}")
+    return 4 if wrong else 0
+
+
+COMMANDS = {"chat": chat, "ask": ask, "tools": tools, "mcp": mcp, "weights": weights}
+
+if __name__ == "__main__":
+    sys.exit(main())
