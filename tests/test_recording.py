@@ -352,7 +352,7 @@ def recordings(draw) -> Recording:
 
 
 @given(recording=recordings(), format=st.sampled_from(["wfdb", "csv", "npz"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_round_trip(tmp_path, recording, format):
     (back,) = read(write(recording, tmp_path / "x", format))
     exact = recording.gain is not None or format != "wfdb"

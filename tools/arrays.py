@@ -14,8 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from tools.channels import Channels
 from tools.errors import UnreadableFile
-from tools.healing import Channels
 from tools.safety import MAX_FILE, MAX_LEADS, MAX_VALUES, check_count, check_size
 
 

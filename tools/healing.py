@@ -13,20 +13,17 @@ that decides. What it changes or leaves out it says in `warnings`; what the file
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tools.channels import Channels, plain_unit, volts
 from tools.errors import NeedsFields, UnreadableFile
-from tools.recording import KINDS, LEADS, META_FIELDS, Recording, canonical_lead
+from tools.recording import LEADS, META_FIELDS, Recording, canonical_lead
 from tools.safety import MAX_HOURS, MAX_LEADS, RATE_HZ, check_count
 
-_MV = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
-_MV |= {"nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3}
 _KEPT_UNITS = {"bpm": "bpm", "nu": "NU", "l": "L", "l/s": "L/s", "ml": "mL", "ml/s": "mL/s", "%": "%"} | {
     "nv": "nV", "uv": "uV", "mv": "mV", "v": "V"
 }  # fmt: skip
@@ -43,50 +40,6 @@ _KIND_NAMES = {
         r"RESP\w*|A?BP|ART|[CPI][AVC]P|P?AP|SPO2|ETCO2|CO2|TEMP\w*|HR|TREND\w*|STATUS|(EEG|EOG|EMG)\b.*|SCG|GSR|ACC\w*"
     ),
 }
-
-
-@dataclass
-class Channels:
-    """What a parser found in a file, before healing; lists have one entry a channel.
-
-    signals : (samples,) float arrays, in the file's units.
-    rates_hz, units : None where the file does not say.
-    gain : digital steps per file unit, None where the source was not digital.
-    kind : what the file itself says it is, if it does.
-    """
-
-    signals: list[np.ndarray]
-    names: list[str]
-    rates_hz: list[float | None]
-    units: list[str | None]
-    gain: list[float | None]
-    kind: str | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def take(self, rows: list[int]) -> None:
-        """Keep these channels only, in this order."""
-        for name in ("signals", "names", "rates_hz", "units", "gain"):
-            values = getattr(self, name)
-            setattr(self, name, [values[row] for row in rows])
-
-    def believe(self, said: dict[str, Any]) -> None:
-        """Take what a CSV or NPZ of ours says of itself, as far as it makes sense."""
-        count = len(self.signals)
-        fs_hz, unit, gain = said.get("fs_hz"), said.get("unit"), said.get("gain")
-        if isinstance(fs_hz, (int, float)) and math.isfinite(fs_hz):
-            self.rates_hz = [float(fs_hz)] * count
-        if isinstance(unit, str):
-            self.units = [unit] * count
-        if isinstance(gain, list) and len(gain) == count and all(math.isfinite(step) and step > 0 for step in gain):
-            self.gain = [float(step) for step in gain]
-        self.kind = said["kind"] if said.get("kind") in KINDS else None
-        self.meta |= said.get("meta") or {}
-
-
-def volts(unit: str | None) -> float | None:
-    """mV in one of `unit`, None if it is not a voltage."""
-    return _MV.get(_plain(unit).removesuffix("s")) if unit else None
 
 
 def heal(found: Channels, *, fs_hz: float | None = None, unit: str | None = None, kind: str | None = None) -> Recording:
@@ -119,11 +72,6 @@ def heal(found: Channels, *, fs_hz: float | None = None, unit: str | None = None
         meta=_clean_meta(found),
         warnings=tuple(dict.fromkeys(found.warnings)),
     )
-
-
-def _plain(text: str) -> str:
-    """Lower case, micro as u, no spaces or brackets."""
-    return re.sub(r"[\s()\[\]]", "", text.replace("µ", "u").replace("μ", "u")).lower()
 
 
 def _kind_of(name: str, unit: str | None) -> str:
@@ -174,7 +122,7 @@ def _fill(found: Channels, kind: str, fs_hz: float | None, unit: str | None) -> 
     if None in found.units:
         found.units = [own or default for own in found.units]
         missing += ["unit"] * (default is None)
-    elif unit and found.units[0] and _plain(unit) != _plain(found.units[0]):
+    elif unit and found.units[0] and plain_unit(unit) != plain_unit(found.units[0]):
         found.warnings.append("The file says its own unit; the given one was not used.")
     if missing:
         words = {"fs_hz": "sampling rate (--fs-hz)", "unit": "unit (--unit mV or uV)"}
@@ -205,7 +153,7 @@ def _check_rate(kind: str, rate: float, samples: int) -> None:
 def _to_unit(found: Channels, kind: str) -> str:
     """Bring the channels to mV (ECG) or name the unit they are in."""
     if kind != "ecg":
-        unit = _KEPT_UNITS.get(_plain(found.units[0] or ""), _DEFAULT_UNIT.get(kind))
+        unit = _KEPT_UNITS.get(plain_unit(found.units[0] or ""), _DEFAULT_UNIT.get(kind))
         if unit is None:
             raise NeedsFields(f"the file does not say its unit (--unit) in a way a {kind} can have: give it", ("unit",))
         return unit
@@ -217,7 +165,9 @@ def _to_unit(found: Channels, kind: str) -> str:
             found.signals[row] = found.signals[row] * np.float64(scale)
             found.gain[row] = float(np.float64(gain) / scale) if (gain := found.gain[row]) else None
     if any(scale != 1 for scale in scales):
-        found.warnings.append(f"Converted from {_KEPT_UNITS.get(_plain(found.units[0] or ''), 'another unit')} to mV.")
+        found.warnings.append(
+            f"Converted from {_KEPT_UNITS.get(plain_unit(found.units[0] or ''), 'another unit')} to mV."
+        )
     return "mV"
 
 

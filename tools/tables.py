@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tools.channels import Channels, volts
 from tools.errors import UnreadableFile
-from tools.healing import Channels, volts
 from tools.recording import canonical_lead
 from tools.safety import MAX_CHANNELS, MAX_LEADS, MAX_TEXT, MAX_VALUES, check_size
 
@@ -43,19 +43,21 @@ def parse_csv(path: Path) -> Channels:
     """A table of numbers, and what the lines above it say."""
     check_size(path, MAX_TEXT, "a table")
     raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raw = raw.decode("utf-16").encode()
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in raw:  # old Macintosh lines
+        raw = raw.replace(b"\r", b"\n")
     if raw.count(b"\n") + max(raw.count(mark) for mark in (b",", b";", b"\t")) > 1.2 * MAX_VALUES:
         raise UnreadableFile(f"the table has more than {MAX_VALUES / 1e6:.0f} million values: cut out a part")
-    text = _decode(raw)
-    head = list(islice(io.StringIO(text, newline=None), HEAD_LINES))
-    if max(map(len, head)) > MAX_LINE:
-        raise UnreadableFile("the table has endless lines: put the samples in rows")
+    head = _head(raw)
     separator = _separator([line for line in head if line.strip()])
     start = next((row for row, line in enumerate(head) if _is_numeric(line, separator)), len(head))
     if start == len(head) or len(_split(head[start], separator)) > MAX_CHANNELS:
         return _rows_of_leads(head, separator)
     first = _split(head[start], separator)
     titles, units = _titles([_split(line, separator) for line in head[:start] if line.strip()], len(first))
-    table, times = _numbers(text, separator, start, head[start])
+    table, times = _numbers(raw, separator, start, head[start])
     if times is not None:
         titles, units = titles[1:], units[1:]
     if not titles and len(table) <= MAX_LEADS < table.shape[1]:  # leads in rows
@@ -65,13 +67,16 @@ def parse_csv(path: Path) -> Channels:
     return found
 
 
-def _decode(raw: bytes) -> str:
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16")
+def _head(raw: bytes) -> list[str]:
+    """The first lines as text."""
+    lines = list(islice(io.BytesIO(raw), HEAD_LINES))
+    if max(map(len, lines)) > MAX_LINE:
+        raise UnreadableFile("the table has endless lines: put the samples in rows")
+    text = b"".join(lines)
     try:
-        return raw.decode("utf-8-sig")
+        return text.decode("utf-8").splitlines(keepends=True)
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return text.decode("latin-1").splitlines(keepends=True)
 
 
 def _separator(lines: list[str]) -> str | None:
@@ -92,14 +97,15 @@ def _is_numeric(line: str, separator: str | None) -> bool:
     return all(_NUMBER.fullmatch(field) for field in rest) and any(re.search(r"\d", field) for field in rest)
 
 
-def _numbers(text: str, separator: str | None, skip: int, first: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _numbers(raw: bytes, separator: str | None, skip: int, first: str) -> tuple[np.ndarray, np.ndarray | None]:
     """(rows, columns) float64, NaN where a field is empty or NA; and (rows,) seconds if clock times come first."""
     import pandas
 
     has_clock = _CLOCK.fullmatch(_split(first, separator)[0]) is not None
     try:
         frame = pandas.read_csv(
-            io.StringIO(text),
+            io.BytesIO(raw),
+            encoding_errors="replace",
             sep=separator or r"\s+",
             header=None,
             skiprows=skip,
@@ -134,7 +140,7 @@ def _rows_of_leads(lines: list[str], separator: str | None) -> Channels:
         rows.append(column)
     if not rows or len(rows) > MAX_CHANNELS or not all("\n" in row for row in rows):
         raise UnreadableFile("text without a table of numbers: check that this is a recording")
-    leads = [_numbers(row, "\t", 0, row.split("\n", 1)[0])[0] for row in rows]
+    leads = [_numbers(row.encode(), "\t", 0, row.split("\n", 1)[0])[0] for row in rows]
     if len({lead.shape for lead in leads}) > 1:
         raise UnreadableFile("the table has rows of different length or words in them: export it again")
     found = _columns(np.hstack(leads), names if any(names) else [], [], None)
