@@ -51,6 +51,8 @@ REASONS = (
     ("wild", "steps/spikes", 0.05, 0.25),
 )
 MOST_WINDOWS = 12
+# of the model: no training record has gaps, and wander adds nothing to swing in cross-validation
+LEARNT = [row for row, name in enumerate(FEATURES) if name not in ("missing", "wander")]
 WEIGHTS = Path(__file__).parents[1] / "encoders" / "weights" / "quality.safetensors"
 
 
@@ -179,6 +181,8 @@ def _judge(features: np.ndarray) -> dict[str, Any]:
         return {"usable": False, "reasons": ["flat"]}
     reasons, usable = [], True
     for name, words, noticed, bad in REASONS:
+        if name == "wild" and value["burst"] < 0.7 and value["alike"] > 0.9:
+            continue  # tall ectopic beats, not a loose electrode
         if value[name] > noticed:
             reasons.append(words.format(percent=100 * value[name]))
             usable &= bool(value[name] <= bad)
@@ -197,7 +201,7 @@ def pooled(features: np.ndarray) -> np.ndarray:
 
     The order of the leads does not matter; neither does which end of a feature is the bad one.
     """
-    ranked = np.sort(features[:, :, 1:], axis=1)  # "missing" is for the rules: no training record has gaps
+    ranked = np.sort(features[:, :, LEARNT], axis=1)
     return np.concatenate([ranked[:, 0], ranked[:, 1], ranked[:, 4:8].mean(1), ranked[:, 10], ranked[:, 11]], 1)
 
 
