@@ -27,13 +27,17 @@ from training.cards import write_card
 
 Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
 
+HELD_BACK = Path(__file__).parent / "data" / "tool_use_heldout.jsonl"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def texts(seed: int, dialogues: int, answers: int) -> list[tuple[list[prompts.Message], str]]:
     """Messages and what the model should write after them, for both tasks, in random order."""
     made = []
+    held_back = {_plain(json.loads(line)["user"]) for line in HELD_BACK.read_text().splitlines()}
     for turn in tool_use_data.dialogues(seed, dialogues):
+        if _plain(turn["user"]) in held_back:
+            continue
         messages = prompts.choose(turn["recordings"], turn["history"], turn["user"])
         made.append((messages, prompts.calls_to_json(turn["calls"])))
         if turn["reply"]:
@@ -42,6 +46,10 @@ def texts(seed: int, dialogues: int, answers: int) -> list[tuple[list[prompts.Me
         made.append((prompts.answer(evidence, question), written))
     random.Random(seed).shuffle(made)
     return made
+
+
+def _plain(text: str) -> str:
+    return text.lower().strip(" ?.!")
 
 
 def encode(tokenizer: Any, messages: list[prompts.Message], written: str) -> tuple[list[int], list[int]]:
