@@ -1,0 +1,315 @@
+"""`measure_ecg`: rate, intervals, axes, amplitudes and ST levels, the way an electrocardiograph takes them.
+
+    quality (tools.quality) -> beats (tools.beats) -> representative beat (tools.average)
+    -> global onsets and offsets (tools.delineate) -> matrix a lead and axes (tools.waves) -> intervals, QTc (here)
+
+Rate and rhythm come from the whole recording; the shape of the beat from all of a recording up to `WHOLE_S`, from the
+cleanest `WINDOW_S` of a longer one, which `window_s` and `warnings` then say. What cannot be measured is None and
+`warnings` says why. `sentences` puts the result in words, one fact a sentence.
+
+    result = measure_ecg(recording)
+    result["qt_ms"], result["per_lead"]["V2"]["st60_mv"]
+
+How far the numbers are from cardiologists' marks: `python -m training.evaluate measure --data DIR/ludb`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools import quality
+from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, without_mains, without_spikes
+from tools.beats import label_beats, r_peaks, rhythm
+from tools.delineate import Marks, global_marks, qrs_marks
+from tools.recording import Recording
+from tools.waves import axes, measurement_matrix
+
+WHOLE_S = 30.0  # a recording up to this long is measured whole
+WINDOW_S = 10.0  # of a longer one
+LEAST_BEATS = 3
+INTERVALS = ("pr_ms", "qrs_ms", "qt_ms")
+ABSENT = {
+    **dict.fromkeys(("heart_rate_bpm", *INTERVALS, "p_ms", "qtc_ms", "p_axis_deg", "qrs_axis_deg", "t_axis_deg")),
+    "p_waves": None,
+    "atrial_fibrillation_suspected": None,
+    "paced": None,
+    "beats_averaged": 0,
+}
+
+
+def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = None) -> dict[str, Any]:
+    """Measure an ECG of any leads and length. See the module and `sentences` for what comes back.
+
+    Returns
+    -------
+    heart_rate_bpm, pr_ms, qrs_ms, qt_ms, p_ms, qtc_ms (Bazett), qtc {bazett_ms, …}, {p,qrs,t}_axis_deg, r_peaks_s, rr,
+    ectopic, global (ms from R), marks_s (absolute times), per_lead (tools.waves.KEYS), p_waves, paced,
+    atrial_fibrillation_suspected, beats_averaged, quality, window_s, warnings.
+    """
+    start, stop = _window(recording)
+    part = _cut(recording, start, stop)
+    judged = quality.assess(part)
+    result: dict[str, Any] = {**ABSENT, "quality": judged, "window_s": [round(start, 3), round(stop, 3)]}
+    warnings = [*recording.warnings, *judged.get("warnings", [])]
+    if stop - start < recording.duration_s - 1e-6:
+        warnings.append(f"Waves are measured in the cleanest {stop - start:.0f} s, from {start:.0f} s to {stop:.0f} s.")
+    usable = [name for name in recording.leads if judged["leads"][name]["usable"]]
+    signal = recording.signal[[recording.leads.index(name) for name in usable]]
+    clean, spikes = without_spikes(resampled(part.signal[[part.leads.index(name) for name in usable]], part.fs_hz))
+    here = r_peaks(clean, FS_HZ) if usable else np.empty(0, int)
+    whole = stop - start >= recording.duration_s - 1e-6
+    peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
+    kinds = _kinds(clean if whole else signal, FS_HZ if whole else recording.fs_hz, peaks_s)
+    result |= _rhythm(peaks_s, kinds, warnings, bool(usable))
+    kinds_here = kinds if whole else _kinds(clean, FS_HZ, here / FS_HZ)
+    result |= _morphology(clean, spikes, here, kinds_here, usable, recording.leads, start, result["rr"], warnings)
+    result["warnings"] = list(dict.fromkeys(warnings))
+    return result
+
+
+def _kinds(signal: np.ndarray, fs_hz: float, peaks_s: np.ndarray) -> list[str]:
+    return list(label_beats(signal, fs_hz, np.round(peaks_s * fs_hz).astype(int))) if len(peaks_s) else []
+
+
+def _window(recording: Recording) -> tuple[float, float]:
+    """Seconds of the stretch to measure: all, or the stretch of WINDOW_S with the least noise and drift."""
+    length = recording.duration_s
+    if length <= WHOLE_S:
+        return 0.0, length
+    n, fs = recording.signal.shape[1], recording.fs_hz
+    size = round(WINDOW_S * fs)
+    starts = range(0, n - size + 1, max(size // 2, (n - size) // 200))
+    cost = [_unrest(recording.signal[:, at : at + size], fs) for at in starts]
+    best = starts[int(np.argmin(cost))] / fs
+    return best, best + size / fs
+
+
+def _unrest(signal: np.ndarray, fs_hz: float) -> float:
+    """How far a stretch is from a clean ECG: noise and drift over the height of its beats; missing samples forbid."""
+    if not np.isfinite(signal).all():
+        return 1e6 * (1 + float((~np.isfinite(signal)).mean()))
+    second = signal[:, : int(signal.shape[1] // fs_hz * fs_hz)].reshape(len(signal), -1, round(fs_hz))
+    heights = np.ptp(second, axis=2)
+    height = np.median(heights, axis=1) + 1e-3
+    drift = np.ptp(np.median(second, axis=2), axis=1) / height
+    noise = np.median(np.abs(np.diff(signal, axis=1)), axis=1) * np.sqrt(fs_hz) / height
+    uneven = np.std(heights, axis=1) / height + (height < 0.1)
+    return float(np.mean(drift + noise + uneven))
+
+
+def _cut(recording: Recording, start_s: float, stop_s: float) -> Recording:
+    first, last = round(start_s * recording.fs_hz), round(stop_s * recording.fs_hz)
+    return replace(recording, signal=recording.signal[:, first:last])
+
+
+def _rhythm(peaks_s: np.ndarray, kinds: list[str], warnings: list[str], usable: bool) -> dict[str, Any]:
+    """Rate, RR statistics and ectopic beats of all beats."""
+    statistics = {
+        key: round(value) if isinstance(value, float) else value for key, value in rhythm(peaks_s, kinds).items()
+    }
+    count = len(peaks_s)
+    rate = 60 / float(np.diff(peaks_s).mean()) if count > 1 else None
+    if not usable:
+        warnings.append("Nothing is measured: no lead is usable.")
+    elif rate is None:
+        warnings.append(
+            "Heart rate is not measured: " + ("no beats are seen." if not count else "only one beat is seen.")
+        )
+    return {
+        "heart_rate_bpm": None if rate is None else round(rate),
+        "r_peaks_s": [round(float(t), 3) for t in peaks_s],
+        "rr": statistics,
+        "ectopic": {"ventricular": kinds.count("V"), "supraventricular": kinds.count("S"), "of": count},
+    }
+
+
+def _morphology(
+    clean: np.ndarray,
+    spikes: np.ndarray,
+    r: np.ndarray,
+    kinds: list[str],
+    usable: list[str],
+    leads: tuple[str, ...],
+    start_s: float,
+    rr: dict[str, Any],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """All that is read from the representative beat."""
+    chosen = np.array([kind == _dominant(kinds) for kind in kinds], bool)
+    nothing: dict[str, Any] = {
+        "qtc": _corrected(None, None),
+        "global": _relative(None),
+        "marks_s": _absolute(None, r, start_s),
+    }
+    empty = {
+        lead: dict.fromkeys(("p_mv", "q_mv", "r_mv", "s_mv", "t_mv", "j_mv", "st60_mv", "st80_mv")) for lead in leads
+    }
+    if chosen.sum() < LEAST_BEATS:
+        if usable:
+            warnings.append(f"Intervals are not measured: {chosen.sum()} beats of one kind are too few to average.")
+        return {**nothing, "per_lead": empty}
+    beat = _beat(without_mains(clean, r), r[chosen], r[~chosen], spikes)
+    regular = not str(rr["regularity"]).startswith("irregular")
+    marks = global_marks(beat, regular)
+    rows = measurement_matrix(beat, marks, usable)
+    blank = dict.fromkeys(next(iter(rows.values())))
+    return {
+        **nothing,
+        **_intervals(marks, float(np.median(np.diff(r))) * MS, warnings),
+        **_axes(beat, marks, usable, warnings),
+        "p_waves": "absent" if marks.p_on is None else "present",
+        "atrial_fibrillation_suspected": marks.p_on is None and rr["regularity"] == "irregularly irregular",
+        "paced": beat.spike is not None,
+        "beats_averaged": len(beat.r),
+        "global": _relative(marks),
+        "marks_s": _absolute(marks, beat.r, start_s),
+        "per_lead": {lead: rows.get(lead, blank) for lead in leads},
+    }
+
+
+def _dominant(kinds: list[str]) -> str:
+    return max(("N", "S", "V"), key=kinds.count)
+
+
+def _beat(clean: np.ndarray, r: np.ndarray, others: np.ndarray, spikes: np.ndarray) -> Beat:
+    """The representative beat, averaged again once its QRS onset is known: the baseline passes there."""
+    first = representative_beat(clean, r, others, spikes)
+    onset, _ = qrs_marks(first)
+    return representative_beat(clean, r, others, spikes, before=R - onset + 2)
+
+
+def _intervals(marks: Marks, rr_ms: float, warnings: list[str]) -> dict[str, Any]:
+    """PR, QRS, QT and QTc in ms."""
+    pr = qt = p = None
+    if marks.p_on is not None and marks.p_off is not None:
+        pr, p = (marks.qrs_on - marks.p_on) * MS, (marks.p_off - marks.p_on) * MS
+    else:
+        warnings.append(f"PR interval is not measured: {marks.p_reason}.")
+    if marks.t_off is not None:
+        qt = (marks.t_off - marks.qrs_on) * MS
+    else:
+        warnings.append(f"QT interval is not measured: {marks.t_reason}.")
+    qtc = _corrected(qt, rr_ms)
+    qrs = (marks.qrs_off - marks.qrs_on) * MS
+    return {"pr_ms": pr, "p_ms": p, "qrs_ms": qrs, "qt_ms": qt, "qtc_ms": qtc["bazett_ms"], "qtc": qtc}
+
+
+def _corrected(qt_ms: float | None, rr_ms: float | None) -> dict[str, int | None]:
+    """QTc by four formulas; Bazett 1920, Fridericia 1920, Sagie (Framingham) 1992, Hodges 1983."""
+    if qt_ms is None or rr_ms is None:
+        return dict.fromkeys(("bazett_ms", "fridericia_ms", "framingham_ms", "hodges_ms"))
+    rr_s = rr_ms / 1000
+    return {
+        "bazett_ms": round(qt_ms / rr_s**0.5),
+        "fridericia_ms": round(qt_ms / rr_s ** (1 / 3)),
+        "framingham_ms": round(qt_ms + 154 * (1 - rr_s)),
+        "hodges_ms": round(qt_ms + 1.75 * (60 / rr_s - 60)),
+    }
+
+
+def _axes(beat: Beat, marks: Marks, usable: list[str], warnings: list[str]) -> dict[str, int | None]:
+    found = axes(beat, marks, usable)
+    if len({"I", "II", "III", "aVF"} & set(usable)) < 2:
+        warnings.append("Axes are not measured: they need two limb leads.")
+    elif found["qrs"] is None:
+        warnings.append("QRS axis is not measured: the complex cancels out in the frontal plane.")
+    return {f"{wave}_axis_deg": found[wave] for wave in ("p", "qrs", "t")}
+
+
+MARKS = ("p_on", "p_off", "qrs_on", "qrs_off", "t_peak", "t_off")
+
+
+def _positions(marks: Marks | None) -> dict[str, int | None]:
+    """Samples from R."""
+    if marks is None:
+        return dict.fromkeys(MARKS)
+    at = {name: getattr(marks, name) for name in MARKS}
+    return {name: None if value is None else int(value) - R for name, value in at.items()}
+
+
+def _relative(marks: Marks | None) -> dict[str, int | None]:
+    """ms from R."""
+    return {f"{name}_ms": None if at is None else at * MS for name, at in _positions(marks).items()}
+
+
+def _absolute(marks: Marks | None, r: np.ndarray, start_s: float) -> dict[str, list[float]]:
+    """Times in the recording at which each mark falls, one for every beat that was averaged."""
+    nowhere = np.empty(0)
+    times = {name: nowhere if at is None else (r + at) / FS_HZ for name, at in _positions(marks).items()}
+    return {name: [round(start_s + float(t), 3) for t in times[name] if t >= 0] for name in MARKS}
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """The result in words, one fact a sentence."""
+    said = _interval_sentences(result)
+    ectopic = result["ectopic"]
+    if ectopic["of"]:
+        said.append(
+            f"Ectopic beats: {ectopic['ventricular']} ventricular and {ectopic['supraventricular']} supraventricular "
+            f"of {ectopic['of']} beats."
+        )
+    if result["atrial_fibrillation_suspected"]:
+        said.append("Atrial fibrillation is suspected: the rhythm is irregularly irregular and no P waves are seen.")
+    if result["paced"]:
+        said.append("Pacing spikes are seen before the QRS.")
+    for title, key in (
+        ("ST level 60 ms after J", "st60_mv"),
+        ("ST level 80 ms after J", "st80_mv"),
+        ("J level", "j_mv"),
+        *((f"{wave} amplitude", f"{wave.lower()}_mv") for wave in "PQRST"),
+    ):
+        values = [f"{lead} {row[key]:.2f} mV" for lead, row in result["per_lead"].items() if _there(row, key)]
+        if values:
+            said.append(f"{title}: {', '.join(values)}.")
+    return [*said, *_quality_sentences(result["quality"]), *result["warnings"]]
+
+
+def _there(row: dict[str, Any], key: str) -> bool:
+    """Whether a lead has a value to tell: levels always, waves where there is one."""
+    return row.get(key) is not None and (row[key] != 0 or key in ("j_mv", "st60_mv", "st80_mv"))
+
+
+def _interval_sentences(result: dict[str, Any]) -> list[str]:
+    said, rr, qtc = [], result["rr"], result["qtc"]
+    if result["heart_rate_bpm"] is not None:
+        said.append(f"Heart rate {result['heart_rate_bpm']} bpm.")
+    if rr["regularity"] is not None:
+        said.append(f"The rhythm is {rr['regularity']} (RR {rr['rr_mean_ms']} ms, SD {rr['rr_sd_ms']} ms).")
+    for title, key in (("PR interval", "pr_ms"), ("QRS duration", "qrs_ms"), ("QT interval", "qt_ms")):
+        if result[key] is not None:
+            said.append(f"{title} {result[key]} ms.")
+    if result["qtc_ms"] is not None:
+        said.append(
+            f"QTc {qtc['bazett_ms']} ms by Bazett, {qtc['fridericia_ms']} ms by Fridericia, "
+            f"{qtc['framingham_ms']} ms by Framingham, {qtc['hodges_ms']} ms by Hodges."
+        )
+    axis = [
+        f"{w} axis {result[k]}°"
+        for w, k in (("QRS", "qrs_axis_deg"), ("P", "p_axis_deg"), ("T", "t_axis_deg"))
+        if result[k] is not None
+    ]
+    if axis:
+        said.append(", ".join(axis) + ".")
+    if result["p_waves"] is not None:
+        said.append(f"P waves are {result['p_waves']}.")
+    if result["p_ms"] is not None:
+        said.append(f"P duration {result['p_ms']} ms.")
+    return said
+
+
+def _quality_sentences(judged: dict[str, Any]) -> list[str]:
+    leads = judged["leads"]
+    bad = {name: lead["reasons"] for name, lead in leads.items() if not lead["usable"]}
+    if bad:
+        return [f"Signal quality: {name} is not usable ({', '.join(why)})." for name, why in bad.items()]
+    if not judged["acceptable"]:
+        return ["Signal quality is not acceptable."]
+    return [
+        f"Signal quality is acceptable in all {len(leads)} leads."
+        if len(leads) > 1
+        else "Signal quality is acceptable."
+    ]
