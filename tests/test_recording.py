@@ -300,6 +300,15 @@ def test_what_is_said_is_believed(tmp_path):
     assert sum("not used" in text for text in recording.warnings) == 2
 
 
+def test_counts_are_no_unit(tmp_path):
+    header = files.wfdb(tmp_path, VALUES)
+    header.write_text(header.read_text().replace("/mV", "/adu"))
+    with pytest.raises(NeedsFields) as caught:
+        read(header)
+    assert caught.value.fields == ("unit",)
+    np.testing.assert_allclose(read(header, unit="uV")[0].signal, VALUES / 200_000, atol=1e-6)
+
+
 def test_npy_either_way_up_and_npz_keys(tmp_path):
     for array in (TABLE, TABLE.T, np.asfortranarray(TABLE), TABLE.astype(">f8"), TABLE[None]):
         np.save(tmp_path / "x.npy", array)
@@ -422,6 +431,6 @@ def test_wrong_arguments(tmp_path):
     recording = Recording(np.ones((1, 60), np.float32), 500, ("II",))
     with pytest.raises(UsageError, match="format"):
         write(recording, tmp_path / "x", "exe")
-    for wrong in ({"kind": "eeg"}, {"fs_hz": -1}, {"fs_hz": float("nan")}):
+    for wrong in ({"kind": "eeg"}, {"fs_hz": -1}, {"fs_hz": float("nan")}, {"unit": "furlong"}):
         with pytest.raises(UsageError):
             read(tmp_path / "x", **wrong)

@@ -25,7 +25,7 @@ from tools.channels import Channels
 from tools.errors import NeedsFields, UnreadableFile
 from tools.healing import heal
 from tools.recording import Recording
-from tools.safety import check_zip, existing, shown
+from tools.safety import check_zip, existing, quiet, shown
 from tools.tables import parse_csv
 from tools.vendors import find_vendor
 from tools.wfdb_files import parse_wfdb
@@ -71,9 +71,9 @@ def _one_line(path: Path, looks_like: str) -> Iterator[None]:
 
 
 def _read_one(path: Path, **given: Any) -> Recording:
-    with _one_line(path, "a recording"):
+    with _one_line(path, "a recording"), quiet():
         name, parse = sniff(path)
-    with _one_line(path, name), np.errstate(all="ignore"):
+    with _one_line(path, name), quiet(), np.errstate(all="ignore"):
         found = parse(path)
         found.meta["format"] = name
         return heal(found, **given)

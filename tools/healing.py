@@ -42,6 +42,11 @@ _KIND_NAMES = {
 }
 
 
+def known_unit(unit: str) -> bool:
+    """Whether a recording can be in this unit."""
+    return volts(unit) is not None or plain_unit(unit) in _KEPT_UNITS
+
+
 def heal(found: Channels, *, fs_hz: float | None = None, unit: str | None = None, kind: str | None = None) -> Recording:
     """The recording in these channels; see the module docstring for what is healed."""
     check_count(len(found.signals), max((len(signal) for signal in found.signals), default=0))
@@ -113,6 +118,8 @@ def _safe_name(name: str, kind: str) -> str:
 def _fill(found: Channels, kind: str, fs_hz: float | None, unit: str | None) -> None:
     """Put in what the caller gave where the file is silent; ask for what is still missing."""
     missing = []
+    if kind == "ecg":  # "adu" and the like say nothing
+        found.units = [own if volts(own) else None for own in found.units]
     if None in found.rates_hz:
         found.rates_hz = [rate or fs_hz for rate in found.rates_hz]
         missing += ["fs_hz"] * (fs_hz is None)
@@ -157,11 +164,9 @@ def _to_unit(found: Channels, kind: str) -> str:
         if unit is None:
             raise NeedsFields(f"the file does not say its unit (--unit) in a way a {kind} can have: give it", ("unit",))
         return unit
-    scales = [volts(unit) for unit in found.units]
-    if None in scales:
-        raise NeedsFields("the ECG is not in a unit of voltage (--unit mV or uV): give it", ("unit",))
+    scales = [volts(unit) or 1.0 for unit in found.units]
     for row, scale in enumerate(scales):
-        if scale and scale != 1:
+        if scale != 1:
             found.signals[row] = found.signals[row] * np.float64(scale)
             found.gain[row] = float(np.float64(gain) / scale) if (gain := found.gain[row]) else None
     if any(scale != 1 for scale in scales):

@@ -101,11 +101,14 @@ def read(
     UsageError : an argument that makes no sense.
     """
     from tools.formats import read as read_file
+    from tools.healing import known_unit
 
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind: {', '.join(KINDS)}")
     if fs_hz is not None and not (math.isfinite(fs_hz) and fs_hz > 0):
         raise UsageError("--fs-hz: a number of samples a second, such as 500")
+    if unit is not None and not known_unit(unit):
+        raise UsageError("--unit: mV, uV, V or nV for an ECG; NU, bpm, L or L/s for other kinds")
     return read_file(path, fs_hz=fs_hz, unit=unit, kind=kind)
 
 

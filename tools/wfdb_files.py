@@ -21,7 +21,6 @@ from tools.safety import (
     MAX_HEADER,
     check_count,
     check_size,
-    quiet,
 )
 
 # Bits a sample of the WFDB formats that say so; the others are compressed or store differences
@@ -42,7 +41,7 @@ def parse_wfdb(path: Path) -> Channels:
     notes = _check_wfdb_lines(
         [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     )
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder:
         stem = Path(folder) / "record"
         stem.with_suffix(".hea").write_text(text, encoding="utf-8")
         header = wfdb.rdheader(str(stem))

@@ -23,6 +23,7 @@ import numpy as np
 
 from tools.errors import UsageError
 from tools.recording import META_FIELDS, Recording
+from tools.safety import quiet
 from tools.tables import OWN_LINE
 
 _WIDTHS = (("16", 2**15 - 1), ("24", 2**23 - 1), ("32", 2**31 - 1))  # WFDB formats and their largest value
@@ -30,8 +31,6 @@ _WIDTHS = (("16", 2**15 - 1), ("24", 2**23 - 1), ("32", 2**31 - 1))  # WFDB form
 
 def write_wfdb(recording: Recording, path: Path) -> Path:
     """`path`.hea and `path`.dat; the header's path."""
-    import wfdb
-
     name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem if path.suffix in (".hea", ".dat") else path.name) or "record"
     steps = [_steps(row, recording.gain[n] if recording.gain else None) for n, row in enumerate(recording.signal)]
     largest = max((int(np.abs(digital).max(initial=0)) for digital, _ in steps), default=0)
@@ -40,7 +39,9 @@ def write_wfdb(recording: Recording, path: Path) -> Path:
         raise UsageError("the values are too large for WFDB: write CSV or NPZ")
     missing = np.isnan(recording.signal)
     digital = np.where(missing, -limit - 1, np.stack([row for row, _ in steps]))
-    with _appear(path.parent, (f"{name}.dat", f"{name}.hea")) as folder:
+    with quiet(), _appear(path.parent, (f"{name}.dat", f"{name}.hea")) as folder:
+        import wfdb
+
         wfdb.wrsamp(
             name,
             fs=int(recording.fs_hz) if recording.fs_hz == int(recording.fs_hz) else recording.fs_hz,
