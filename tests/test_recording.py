@@ -108,6 +108,18 @@ def test_wfdb_by_header_signal_file_and_stem(tmp_path, stored):
     assert recording.meta == {"format": "WFDB", "age": 69, "sex": "M"}  # MIT-BIH's comment, and nothing else of it
 
 
+def test_links_keep_their_neighbours(tmp_path):
+    """Data managers store files under hashes and link to them by name."""
+    header = files.wfdb(tmp_path, VALUES)
+    (linked := tmp_path / "linked").mkdir()
+    for number, suffix in enumerate((".hea", ".dat")):
+        (tmp_path / f"store{number}").mkdir()
+        target = header.with_suffix(suffix).rename(tmp_path / f"store{number}" / "a1b2")
+        (linked / f"rec{suffix}").symlink_to(target)
+    (recording,) = read(linked / "rec")
+    assert (digital(recording) == VALUES).all()
+
+
 def test_wfdb_matlab_file_renamed_pair_and_missing_samples(tmp_path):
     values = files.steps(1, 500)
     values[0, 100:150] = -32768  # WFDB's missing value
@@ -275,6 +287,16 @@ def test_csv_dialects(tmp_path, text, given, leads, fs_hz):
     assert (recording.leads, recording.fs_hz, recording.unit) == (leads, fs_hz, "mV")
     np.testing.assert_allclose(recording.signal, TABLE.T[: len(leads)], atol=1e-6)
     assert INJECTION not in repr(recording)
+
+
+def test_tables_of_other_kinds(tmp_path):
+    flow = "time (s),flow (L/s)\n" + "\n".join(f"{n / 100},{np.sin(n / 50):.3f}" for n in range(300))
+    spirogram = one(tmp_path, flow.encode())
+    assert (spirogram.kind, spirogram.fs_hz, spirogram.unit, spirogram.leads) == ("spirogram", 100, "L/s", ("FLOW",))
+    pulse = one(tmp_path, b"PPG\n" + b"1.5\n2\n" * 100, fs_hz=125)
+    assert (pulse.kind, pulse.unit) == ("ppg", "NU")
+    nameless = one(tmp_path, b"1.5\n2\n" * 100, fs_hz=125, kind="ppg")
+    assert (nameless.kind, nameless.leads) == ("ppg", ("PPG",))
 
 
 def test_gaps_in_a_table_are_missing(tmp_path):

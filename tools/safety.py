@@ -1,8 +1,8 @@
 """What a file may cost, checked before memory is taken, and quiet around libraries that talk.
 
 Limits (why): 25 million values are 100 MB as float32, which holds an hour of twelve leads at 500 Hz, or a day
-of two leads at 128 Hz; while a file is read it costs two to three times that. Formats that a library unpacks in
-Python (XML, SCP-ECG) have smaller limits, so that the worst file of that size still answers within seconds.
+of two leads at 128 Hz; reading the largest file of any format takes less than 500 MB. Formats that a library
+unpacks in Python (XML, SCP-ECG) have smaller limits, so that the worst file of that size still answers in seconds.
 
     path = existing("ecg.hea")          # a local file, or one clear line
     check_size(path, MAX_FILE, "EDF")   # before it is opened
@@ -53,7 +53,7 @@ def shown(path: Path) -> str:
 def existing(path: str | Path) -> Path:
     """The absolute path of a local file that is there, whatever the string looks like (URLs are not fetched)."""
     try:
-        local = Path(path).expanduser().resolve()
+        local = Path(path).expanduser().absolute()  # links stay: the files beside them belong together
         if local.is_dir():
             raise UnreadableFile(f"{shown(local)} is a folder: name a recording in it")
         if local.is_file() and local.stat().st_size == 0:
