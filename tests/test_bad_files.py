@@ -239,7 +239,7 @@ damages = {
     "flips": st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=12),
     "early": st.booleans(),
 }
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("kind", GOOD)

@@ -289,6 +289,15 @@ def test_csv_dialects(tmp_path, text, given, leads, fs_hz):
     assert INJECTION not in repr(recording)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends(tmp_path, encoding, end):
+    text = 'Patient,"unbalanced "" quote\n' + table(",", "Unit,µV\nI,II,V1\n", TABLE * 1000)
+    recording = one(tmp_path, text.replace("\n", end).encode(encoding), fs_hz=500)
+    assert recording.leads == ("I", "II", "V1")
+    np.testing.assert_allclose(recording.signal, TABLE.T, atol=1e-6)
+
+
 def test_tables_of_other_kinds(tmp_path):
     flow = "time (s),flow (L/s)\n" + "\n".join(f"{n / 100},{np.sin(n / 50):.3f}" for n in range(300))
     spirogram = one(tmp_path, flow.encode())
@@ -383,7 +392,7 @@ def recordings(draw) -> Recording:
 
 
 @given(recording=recordings(), format=st.sampled_from(["wfdb", "csv", "npz"]))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_round_trip(tmp_path, recording, format):
     (back,) = read(write(recording, tmp_path / "x", format))
     exact = recording.gain is not None or format != "wfdb"

@@ -99,10 +99,10 @@ def _read_zip(archive: zipfile.ZipFile, **given: Any) -> list[Recording]:
         recordings[0] = replace(recordings[0], warnings=(*recordings[0].warnings, note))
     if recordings:
         return recordings
-    asks = [error for error in failures if isinstance(error, NeedsFields)]
-    raise (
-        asks or failures[:1] if len(failures) == 1 or asks else [UnreadableFile("no file in the zip is a recording")]
-    )[0]
+    for failure in failures:
+        if isinstance(failure, NeedsFields) or len(failures) == 1:
+            raise failure
+    raise UnreadableFile("no file in the zip is a recording")
 
 
 def sniff(path: Path) -> tuple[str, Callable[[Path], Channels]]:
@@ -134,15 +134,13 @@ def _sniff_rest(head: bytes) -> tuple[str, Callable[[Path], Channels]]:
     ):
         if head.startswith(magic):
             raise UnreadableFile(f"this is {what}")
-    text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", errors="ignore").lstrip(
-        "\ufeffï»¿ \r\n\t"
-    )
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = head.decode("utf-16" if wide else "latin-1", errors="ignore").lstrip("\ufeffï»¿ \r\n\t")
     if text.startswith("<"):
         raise UnreadableFile(
             "XML of an unknown kind; GE MUSE, Philips, HL7 aECG and Mortara are read: export as one of these"
         )
-    controls = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    if controls or text.startswith("{") or not re.search(r"\d", text):
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text) or text.startswith("{") or not re.search(r"\d", text):
         raise UnreadableFile(
             "not a recording in any known format (WFDB, DICOM, XML, SCP-ECG, EDF, CSV, NPY): check the file"
         )

@@ -50,14 +50,17 @@ def parse_csv(path: Path) -> Channels:
         raw = raw.replace(b"\r", b"\n")
     if raw.count(b"\n") + max(raw.count(mark) for mark in (b",", b";", b"\t")) > 1.2 * MAX_VALUES:
         raise UnreadableFile(f"the table has more than {MAX_VALUES / 1e6:.0f} million values: cut out a part")
-    head = _head(raw)
+    lines = list(islice(io.BytesIO(raw), HEAD_LINES))
+    if max(map(len, lines)) > MAX_LINE:
+        raise UnreadableFile("the table has endless lines: put the samples in rows")
+    head = _text(lines)
     separator = _separator([line for line in head if line.strip()])
     start = next((row for row, line in enumerate(head) if _is_numeric(line, separator)), len(head))
     if start == len(head) or len(_split(head[start], separator)) > MAX_CHANNELS:
         return _rows_of_leads(head, separator)
     first = _split(head[start], separator)
     titles, units = _titles([_split(line, separator) for line in head[:start] if line.strip()], len(first))
-    table, times = _numbers(raw, separator, start, head[start])
+    table, times = _numbers(raw[sum(map(len, lines[:start])) :], separator, head[start])
     if times is not None:
         titles, units = titles[1:], units[1:]
     if not titles and len(table) <= MAX_LEADS < table.shape[1]:  # leads in rows
@@ -67,16 +70,11 @@ def parse_csv(path: Path) -> Channels:
     return found
 
 
-def _head(raw: bytes) -> list[str]:
-    """The first lines as text."""
-    lines = list(islice(io.BytesIO(raw), HEAD_LINES))
-    if max(map(len, lines)) > MAX_LINE:
-        raise UnreadableFile("the table has endless lines: put the samples in rows")
-    text = b"".join(lines)
+def _text(lines: list[bytes]) -> list[str]:
     try:
-        return text.decode("utf-8").splitlines(keepends=True)
+        return [line.decode("utf-8") for line in lines]
     except UnicodeDecodeError:
-        return text.decode("latin-1").splitlines(keepends=True)
+        return [line.decode("latin-1") for line in lines]
 
 
 def _separator(lines: list[str]) -> str | None:
@@ -97,7 +95,7 @@ def _is_numeric(line: str, separator: str | None) -> bool:
     return all(_NUMBER.fullmatch(field) for field in rest) and any(re.search(r"\d", field) for field in rest)
 
 
-def _numbers(raw: bytes, separator: str | None, skip: int, first: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _numbers(raw: bytes, separator: str | None, first: str) -> tuple[np.ndarray, np.ndarray | None]:
     """(rows, columns) float64, NaN where a field is empty or NA; and (rows,) seconds if clock times come first."""
     import pandas
 
@@ -108,7 +106,6 @@ def _numbers(raw: bytes, separator: str | None, skip: int, first: str) -> tuple[
             encoding_errors="replace",
             sep=separator or r"\s+",
             header=None,
-            skiprows=skip,
             decimal="," if separator != "," and re.search(r"\d,\d", first) else ".",
             dtype={column: str if has_clock and column == 0 else float for column in range(MAX_CHANNELS + 1)},
             skipinitialspace=True,
@@ -140,7 +137,7 @@ def _rows_of_leads(lines: list[str], separator: str | None) -> Channels:
         rows.append(column)
     if not rows or len(rows) > MAX_CHANNELS or not all("\n" in row for row in rows):
         raise UnreadableFile("text without a table of numbers: check that this is a recording")
-    leads = [_numbers(row.encode(), "\t", 0, row.split("\n", 1)[0])[0] for row in rows]
+    leads = [_numbers(row.encode(), "\t", row.split("\n", 1)[0])[0] for row in rows]
     if len({lead.shape for lead in leads}) > 1:
         raise UnreadableFile("the table has rows of different length or words in them: export it again")
     found = _columns(np.hstack(leads), names if any(names) else [], [], None)
