@@ -60,7 +60,8 @@ class Decoder:
         """Logits after `prompt`, reading only what the last prompt did not have."""
         same = next((i for i, (a, b) in enumerate(zip(prompt, self._read, strict=False)) if a != b), None)
         keep = min(len(self._read), len(prompt) - 1) if same is None else min(same, len(prompt) - 1)
-        self._cache.crop(keep)
+        if keep < len(self._read):
+            self._cache.crop(keep - len(self._read))  # negative: so many tokens off the end
         logits = self._forward(self.reader, prompt[keep:], self._cache)
         self._read = list(prompt)
         return logits

@@ -30,7 +30,8 @@ TOKEN = re.compile(
     rf"|(?P<quantity>\b(?:{'|'.join(sorted(QUANTITIES, key=len, reverse=True))})\b)"
     rf"|(?P<lead>\b(?:{LEAD})\b|\bI(?= -?\d)|(?<=lead )I\b)"
     rf"|(?P<number>(?<![\w.])-?\d+(?:\.\d+)?)\s?(?P<unit>(?:{UNITS})(?![a-zA-Z]))?"
-    rf"(?:\s?(?:\(|by |, by )*(?P<formula>Bazett|Fridericia|Framingham|Hodges))?",
+    rf"(?:\s?(?:\(|by |, by )*(?P<formula>Bazett|Fridericia|Framingham|Hodges))?"
+    rf"(?:\s(?:in|for)\s(?:lead\s)?(?P<place>{LEAD}|I)\b)?",
     re.IGNORECASE,
 )
 FORMULA = re.compile(r"Bazett|Fridericia|Framingham|Hodges", re.IGNORECASE)
@@ -48,7 +49,7 @@ NOT_RETURNED = "The tools did not return that for this recording."
 CLINICAL = re.compile(
     r"\d|\b(normal|abnormal|healthy|safe|danger\w*|urgent\w*|infarct\w*|fibrillat\w*|flutter|block|isch\w+"
     r"|prolong\w*|tachycard\w*|bradycard\w*|hypertroph\w*|elevat\w*|depress\w*|regular|irregular|dose|mg"
-    r"|you have an?\b|you should take|your heart|diagnos(?:is|ed) (?:is|with|of)|no sign|risk is)\b",
+    r"|you have an?|you should take|your heart|diagnos(?:is|ed) (?:is|with|of)|no sign|risk is)\b",
     re.IGNORECASE,
 )
 
@@ -96,7 +97,8 @@ def number_pairs(text: str) -> list[Pair]:
             elif token["number"]:
                 unit = token["unit"].lower() if token["unit"] else None
                 formula = token["formula"].lower() if token["formula"] else _formula_before(sentence, token.start())
-                pairs.append(Pair(token["number"], unit, quantity or first, lead, formula, record))
+                where = token["place"].upper() if token["place"] else lead
+                pairs.append(Pair(token["number"], unit, quantity or first, where, formula, record))
     return pairs
 
 

@@ -62,7 +62,7 @@ class LocalModel:
                 f"no language model at {name!r}; give a Hugging Face id or folder, or an URL#model"
             ) from None
         self.tuned = name == DEFAULT and adapter is not None and (adapter / "adapter_model.safetensors").exists()
-        if self.tuned:
+        if self.tuned and adapter:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()

@@ -45,9 +45,9 @@ def choose(
     `describe` adds what each tool is for: the default model has learnt that, others have not.
     """
     system = f"Choose tools. Recordings: {', '.join(recordings) or 'none'}."
-    if describe:
+    if describe:  # in front, where it is the same every time and is read once
         tools = "\n".join(f"{tool.name}: {tool.purpose}" for tool in (*TOOLS.values(), *PLANNED.values()))
-        system += f"\nReply with a JSON array of the calls that the question needs, [] for none. Tools:\n{tools}"
+        system = f"Tools:\n{tools}\nReply with a JSON array of the calls needed, [] for none. {system}"
     messages = [{"role": "system", "content": system}]
     for turn in history[-HISTORY_TURNS:]:
         messages.append({"role": "user", "content": turn["user"]})

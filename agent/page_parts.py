@@ -1,0 +1,152 @@
+"""What the chat page shows, as pure functions: events to chat messages, results to readable text, recordings to paper.
+
+    chat = follow(chat, event)                 one event of `Session.ask` into the list that the chat shows
+    text, drawn = paper_html(recording, ...)   the drawing for a light and a dark page, and what part of it is shown
+    batch = gather(uploads, folder)            files that were dropped together, side by side under harmless names
+
+The chat shows plain text only (no Markdown, no HTML), and all that goes into HTML here is escaped, so neither a file
+nor a model can put a picture, a link or a script on the page.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from agent.session import Event, about
+from tools.paper import compose
+from tools.paper_layout import Plan
+from tools.paper_rows import Marks
+from tools.recording import LEADS, Recording
+
+Message = dict[str, Any]  # a Gradio chat message; with "metadata" it is a step that opens and closes
+
+LONGEST_LIST, LONGEST_TEXT, LINE = 12, 400, 76  # of a result, as the trace shows it
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def follow(chat: Sequence[Message], event: Event) -> list[Message]:
+    """The chat after one more event; see `agent.session.Event`."""
+    said = [message for message in chat if not message.get("metadata", {}).get("id") == "wait"]
+    kind = event["kind"]
+    if kind == "tool":
+        return [*said, step(event["name"], event["arguments"])]
+    if kind == "result":
+        said.pop()  # the step that was pending
+        return [*said, step(event["name"], event["arguments"], event["result"], event["seconds"])]
+    speaking = bool(said) and said[-1]["role"] == "assistant" and "metadata" not in said[-1]
+    if kind == "word":
+        before = said.pop()["content"] if speaking else ""
+        return [*said, {"role": "assistant", "content": before + event["text"]}]
+    if speaking:  # "drop", or "answer", which repeats the words
+        said.pop()
+    return said if kind == "drop" else [*said, {"role": "assistant", "content": event["answer"]}]
+
+
+def waiting(title: str) -> Message:
+    """A step that turns until the first event comes."""
+    return {"role": "assistant", "content": "", "metadata": {"title": title, "id": "wait", "status": "pending"}}
+
+
+def step(name: str, arguments: dict[str, Any], result: dict[str, Any] | None = None, seconds: float = 0.0) -> Message:
+    """A tool call as a step: its name, what it was given, what it gave and how long that took."""
+    recording = arguments.get("recording")
+    title = f"{name} · {recording}" if recording else name
+    text = f"Arguments\n{pretty(arguments)}"
+    if result is None:
+        return {"role": "assistant", "content": text, "metadata": {"title": title, "status": "pending"}}
+    if "error" in result:
+        title += " · not done"
+    metadata = {"title": title, "status": "done", "duration": max(round(seconds, 2), 0.01)}
+    return {"role": "assistant", "content": f"{text}\n\nResult\n{pretty(result)}", "metadata": metadata}
+
+
+def pretty(value: Any, indent: int = 0) -> str:
+    """JSON for reading: what fits on a line stays on it, long lists and texts are cut, files lose their folder."""
+    value = _cut(value)
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) + indent <= LINE or not isinstance(value, dict | list):
+        return line
+    space = " " * (indent + 2)
+    if isinstance(value, list):
+        rows = [space + pretty(item, indent + 2) for item in value]
+        return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
+    rows = [f"{space}{json.dumps(key, ensure_ascii=False)}: {pretty(item, indent + 2)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        value = Path(value).name if re.match(r"/|[A-Za-z]:\\", value) else value
+        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + " …"
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return [*value[:LONGEST_LIST], f"… {len(value) - LONGEST_LIST} more"]
+    return value
+
+
+def paper_html(
+    recording: Recording, layout: str | None, marks: Marks | None, start_s: float
+) -> tuple[str, Plan, list[str]]:
+    """The drawing for a light and for a dark page (CSS shows one), its plan, and what it leaves out.
+
+    A layout is for recordings that have most of the twelve leads; fewer are drawn line by line.
+    """
+    layout = layout if many_leads(recording) else None
+    sheets = []
+    for dark in (False, True):
+        sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s)
+        sheets.append(f'<div class="sheet {"on-dark" if dark else "on-light"}">{sheet.svg()}</div>')
+    return "".join(sheets), page, said
+
+
+def many_leads(recording: Recording) -> bool:
+    return sum(lead in LEADS for lead in recording.leads) >= 6
+
+
+def label(name: str, recording: Recording) -> str:
+    """How the selector calls a recording; nothing of it comes from the file."""
+    seconds = recording.duration_s
+    lasts = f"{seconds:.3g} s" if seconds < 90 else f"{math.floor(seconds / 60)} min {seconds % 60:.0f} s"
+    return f"{name}  ·  {about(recording)}  ·  {lasts}"
+
+
+def note(lines: Iterable[str], kind: str = "note") -> str:
+    """Short sentences below the toolbar: `kind` "note" or "error"."""
+    said = "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(lines))
+    return f'<div class="{kind}" role="{"alert" if kind == "error" else "status"}">{said}</div>' if said else ""
+
+
+def footer(llm: Any) -> str:
+    """The disclaimer; with a model elsewhere it says where questions go."""
+    text = "Nothing leaves this computer."
+    if isinstance(llm, str) and llm.startswith(("http://", "https://")):
+        host = urlsplit(llm).hostname or ""
+        text = text if host in LOOPBACK else f"Questions and results go to {host}; recordings stay here."
+    return f"<footer>Research software, not a medical device. {escape(text)}</footer>"
+
+
+def harmless(name: str) -> str:
+    """A file's base name with letters that no reader, shell or header stumbles over."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(name.replace("\\", "/")).name).lstrip(".")[-100:] or "file"
+
+
+def gather(uploads: Sequence[str | Path], folder: Path) -> list[Path]:
+    """Move files that came together into `folder`, so that a WFDB header finds its signals; which ones to read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for upload in map(Path, uploads):
+        file = folder / harmless(upload.name)
+        if file.exists():  # two files of one name
+            file = file.with_name(f"{len(files)}-{file.name}")
+        files.append(Path(shutil.move(upload, file)))
+    headers = [file for file in files if file.suffix == ".hea"]
+    words = {word for header in headers for word in header.read_bytes()[: 1 << 16].decode("latin-1").split()}
+    stems = {header.stem for header in headers}
+    return [file for file in files if file in headers or (file.stem not in stems and file.name not in words)]

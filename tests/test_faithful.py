@@ -1,0 +1,91 @@
+"""The answer may only say what the evidence says: each way of breaking that is caught."""
+
+import pytest
+
+from agent.evidence import complete, relevant
+from agent.faithful import NOT_RETURNED, number_pairs, problems
+from training.answer_data import answers
+
+EVIDENCE = [
+    "Heart rate 61 bpm, within the usual 60–100 bpm.",
+    "The rhythm is regular (RR 982 ms, SD 18 ms).",
+    "PR interval 161 ms, within the usual 120–200 ms.",
+    "QT interval 368 ms.",
+    "QTc 371 ms by Bazett, 370 ms by Fridericia, 372 ms by Framingham, 369 ms by Hodges.",
+    "ST level 60 ms after J: II 0.05 mV, V1 -0.02 mV.",
+    "P waves are absent.",
+]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The heart rate is 61 bpm.",
+        "The QTc is 371 ms by Bazett (370 ms by Fridericia), and the rhythm is regular.",
+        "By Bazett the QTc is 371 ms.",
+        "In V1 the ST level 60 ms after J is -0.02 mV.",
+        "P waves are absent.",
+        NOT_RETURNED,
+    ],
+)
+def test_what_the_evidence_says_may_be_said(answer):
+    assert problems(answer, EVIDENCE) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The heart rate is 62 bpm.",  # another number
+        "The heart rate is 61 ms.",  # another unit
+        "The heart rate is 61.0 bpm.",  # another rounding
+        "The PR interval is 368 ms.",  # a number of another quantity
+        "The QTc is 371 ms by Fridericia.",  # of another formula
+        "The ST level is 0.05 mV in V1.",  # of another lead
+        "The ST level is 0.02 mV in V1.",  # without its sign
+        "V3 is 0.05 mV.",  # a lead that no tool named
+        "The rhythm is irregular.",  # another finding
+        "The rhythm is not regular.",  # a negation
+        "P waves are present.",
+        "The rhythm is regular, which rules out atrial fibrillation.",  # a conclusion of its own
+        "This is a healthy heart.",
+    ],
+)
+def test_what_it_does_not_say_is_caught(answer):
+    assert problems(answer, EVIDENCE)
+
+
+def test_recordings_are_not_mixed_up():
+    evidence = ["ecg-1: QT interval 368 ms.", "ecg-2: QT interval 420 ms."]
+    assert not problems("In ecg-1, the QT interval is 368 ms; in ecg-2, the QT interval is 420 ms.", evidence)
+    assert problems("In ecg-1, the QT interval is 420 ms; in ecg-2, the QT interval is 368 ms.", evidence)
+
+
+@pytest.mark.parametrize("answer", ["Your QTc is 400 ms.", "That looks normal.", "You have an infarction."])
+def test_without_evidence_nothing_clinical_is_said(answer):
+    assert problems(answer, [])
+
+
+def test_without_evidence_a_polite_line_passes():
+    assert not problems("Hello! Load a recording and ask me about it.", [])
+
+
+def test_every_number_of_a_sentence_is_seen_with_its_quantity():
+    pairs = number_pairs("The rhythm is regular (RR 982 ms, SD 18 ms).")
+    assert [(pair.number, pair.unit, pair.quantity) for pair in pairs] == [("982", "ms", "rr"), ("18", "ms", "sd")]
+
+
+def test_evidence_is_chosen_by_the_question():
+    assert relevant("what is the QTc, and is the rhythm regular?", EVIDENCE) == [EVIDENCE[1], EVIDENCE[4]]
+    assert relevant("HR?", EVIDENCE) == EVIDENCE[:1]
+    assert len(relevant("measure it", EVIDENCE)) == len(EVIDENCE) - 1  # all but the table of ST levels
+
+
+def test_an_answer_that_leaves_out_what_was_asked_is_incomplete():
+    question = "what are the heart rate and the QTc?"
+    assert complete("The heart rate is 61 bpm. The QTc is 371 ms by Bazett.", question, EVIDENCE)
+    assert not complete("The heart rate is 61 bpm.", question, EVIDENCE)
+
+
+def test_the_answers_taught_in_training_all_hold():
+    for evidence, question, answer in answers(seed=5, n=400):
+        assert not problems(answer, evidence), (evidence, question, answer)
