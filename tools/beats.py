@@ -47,9 +47,10 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     -------
     (beats,) int, ascending; empty where no beat can be told from noise.
     """
-    clean = filled(np.atleast_2d(signal))
-    if clean.shape[1] < fs_hz:
+    signal = np.atleast_2d(signal)
+    if signal.shape[1] < fs_hz:
         return np.empty(0, int)
+    clean = filled(signal)
     envelope = qrs_envelope(resampled(clean, fs_hz))
     height, weight = lead_weights(envelope)
     fused = (weight * np.minimum(envelope / height, 2)).sum(0)

@@ -34,8 +34,8 @@ FEATURES = (
     "step",  # log10 mV, largest change in 20 ms
     "burst",  # log of the highest 2 s of the QRS band over the usual
     "standing",  # log of beat height over background in the QRS band
-    "swing",  # log10 mV, height of the tallest tenth of the seconds
-    "wild",  # share of seconds over 2 mV and thrice as tall as usual
+    "swing",  # log10 mV, height of the tallest tenth of the half seconds
+    "wild",  # share of half seconds over 2 mV and thrice as tall as usual
     "rough",  # log10 mV, 20-40 Hz of the noisiest fifth of the time
     "alike",  # median correlation of a beat with the typical beat of the lead
 )
@@ -49,6 +49,7 @@ REASONS = (
     ("hum", "mains hum", np.log10(0.05), np.log10(0.3)),
     ("muscle", "muscle noise", np.log10(0.025), np.log10(0.08)),
     ("wild", "steps/spikes", 0.05, 0.25),
+    ("step", "steps/spikes", np.log10(5), np.log10(20)),
 )
 MOST_WINDOWS = 12
 # of the model: no training record has gaps, and wander adds nothing to swing in cross-validation
@@ -141,6 +142,11 @@ def assess(recording: Recording, weights: Path = WEIGHTS) -> dict[str, Any]:
     method : "model" or "rules"; leads : {name: {"usable", "reasons"}}; warnings : sentences.
     A recording longer than 10 s is judged in at most twelve windows spread evenly.
     """
+    if recording.duration_s < 1:
+        lead = {"usable": False, "reasons": ["shorter than a second"]}
+        leads = {name: dict(lead) for name in recording.leads}
+        warnings = ["the recording is shorter than a second"]
+        return {"acceptable": False, "probability": None, "method": "rules", "leads": leads, "warnings": warnings}
     windows = _split(recording.signal, recording.fs_hz)
     features = np.stack([lead_features(window, recording.fs_hz) for window in windows])  # (windows, leads, features)
     leads = {name: _judge(features[:, row]) for row, name in enumerate(recording.leads)}
@@ -184,7 +190,8 @@ def _judge(features: np.ndarray) -> dict[str, Any]:
         if name == "wild" and value["burst"] < 0.7 and value["alike"] > 0.9:
             continue  # tall ectopic beats, not a loose electrode
         if value[name] > noticed:
-            reasons.append(words.format(percent=100 * value[name]))
+            said = words.format(percent=100 * value[name])
+            reasons += [said] * (said not in reasons)
             usable &= bool(value[name] <= bad)
     if value["alike"] < 0.4 and value["standing"] < 1.5:
         reasons.append("no beats to be told from noise")
@@ -220,5 +227,41 @@ def _model(weights: Path) -> dict[str, np.ndarray] | None:
 
 
 def reversal(signal12: np.ndarray, fs_hz: float = 500.0) -> str | None:
-    """A sentence that says which limb leads look exchanged, or None."""
+    """A sentence that says which limb electrodes look exchanged, or None. Conservative: it speaks of the plain cases.
+
+    Parameters
+    ----------
+    signal12 : (12, samples) mV in the order of `tools.recording.LEADS`.
+
+    Notes
+    -----
+    Arms: P and QRS of lead I point down, those of aVR do not, and V6 points up (in dextrocardia it does not).
+    Right leg with an arm: lead II (right arm) or III (left arm) shows next to nothing while the others do.
+    After Batchvarov, Malik & Camm, Europace 2007;9:1081.
+    """
+    x = beats.filled(signal12)
+    peaks = beats.r_peaks(x, fs_hz)
+    before, after = round(0.3 * fs_hz), round(0.1 * fs_hz)
+    peaks = peaks[(peaks >= before) & (peaks < x.shape[1] - after)]
+    if len(peaks) < 3:
+        return None
+    beat = np.median(middle_at(x, fs_hz)[:, peaks[:, None] + np.arange(-before, after)], axis=1)
+    at_ms = np.arange(-before, after) / fs_hz * 1000
+    baseline = np.median(beat[:, (at_ms < -250) | ((at_ms > -90) & (at_ms < -60))], axis=1, keepdims=True)
+    beat = beat - baseline
+    p_mv = _net(beat[:, (at_ms > -220) & (at_ms < -90)])
+    qrs = beat[:, np.abs(at_ms) <= 60]
+    net_mv, height_mv = _net(qrs), np.ptp(qrs, axis=1)
+    lead = {name: row for row, name in enumerate(LEADS)}
+    down = net_mv[lead["I"]] < -0.1 and p_mv[lead["I"]] < -0.025
+    if down and net_mv[lead["aVR"]] > -0.1 and p_mv[lead["aVR"]] > -0.02 and net_mv[lead["V6"]] > 0.2:
+        return "lead I points down while V6 points up: the arm electrodes may be exchanged"
+    for name, arm in (("II", "right"), ("III", "left")):
+        if height_mv[lead[name]] < 0.08 and np.median(height_mv[[lead["I"], lead["II"], lead["III"]]]) > 0.35:
+            return f"lead {name} shows next to nothing: the {arm} arm and right leg electrodes may be exchanged"
     return None
+
+
+def _net(waves: np.ndarray) -> np.ndarray:
+    """(leads,) highest plus lowest: the direction in which a wave points."""
+    return waves.max(1) + waves.min(1)
