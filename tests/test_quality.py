@@ -144,5 +144,5 @@ def test_exchanged_limb_electrodes(real):
 def test_cinc_2011():
     from training.evaluate_quality import run
 
-    figures = run(Namespace(data=Path(os.environ["EINTHOVEN_DATA"]) / "cinc2011"))
+    figures = run(Namespace(data=Path(os.environ["EINTHOVEN_DATA"]) / "cinc2011", weights=WEIGHTS, all=False))
     assert figures["model"]["accuracy"]["value"] >= 0.92

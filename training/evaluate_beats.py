@@ -31,7 +31,7 @@ Detector = Callable[[np.ndarray, float], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing but the folder."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of the MIT-BIH Arrhythmia Database")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -15,24 +15,28 @@ from typing import Any
 import numpy as np
 
 from tools import quality
+from tools.errors import MissingWeights
 from tools.recording import read
 from training.quality import held_back, labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of CinC 2011 set-a")
+    parser.add_argument("--weights", type=Path, default=quality.WEIGHTS)
     parser.add_argument("--all", action="store_true", help="every record of the folder, not the held-back fifth")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Figures as JSON."""
-    weights = getattr(arguments, "weights", None) or quality.WEIGHTS
-    return figures(Path(arguments.data), Path(weights), getattr(arguments, "all", False))
+    return figures(arguments.data, arguments.weights, arguments.all)
 
 
 def figures(folder: Path, weights: Path, every: bool = False) -> dict[str, Any]:
     """Accuracy, sensitivity to unacceptable records, and specificity, each with a bootstrap 95 % interval."""
     truth_of = labels(folder)
     names = sorted(name for name in truth_of if every or held_back(name))
+    if not weights.exists():
+        raise MissingWeights(f"{weights} is not there: train it with python -m training.quality, or name another")
     truth = np.array([truth_of[name] for name in names])
     model, rules = np.zeros((2, len(names)), bool)
     for row, name in enumerate(names):

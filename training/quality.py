@@ -115,7 +115,7 @@ def main() -> None:
             "command": "python -m training.quality --data DIR/cinc2011 --out encoders/weights",
             "input": {
                 "leads": list(LEADS),
-                "rate_hz": "any; features are taken at 200 Hz",
+                "rate_hz": "any; features at 200 Hz",
                 "unit": "mV",
                 "seconds": 10,
             },
