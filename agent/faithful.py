@@ -22,6 +22,7 @@ QUANTITIES = {
     "qrs axis": "qrs axis", "p axis": "p axis", "t axis": "t axis", "qt interval": "qt", "qt": "qt", "qtc": "qtc",
     "rr": "rr", "sd": "sd", "st level": "st", "st": "st", "r amplitude": "r", "s amplitude": "s", "t amplitude": "t",
     "q amplitude": "q", "p amplitude": "p", "ectopic beats": "ectopic", "ectopic": "ectopic",
+    "usual": "usual", "limit": "usual", "limits": "usual",  # the number of a limit is not a measurement
 }  # fmt: skip
 LEAD = r"aVR|aVL|aVF|V[1-6]|III|II"
 UNITS = r"bpm|ms|mV|°|%|mm/s|mm/mV|mm|Hz|s|beats|years?|ventricular|supraventricular|leads?"

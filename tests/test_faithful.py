@@ -36,6 +36,7 @@ def test_what_the_evidence_says_may_be_said(answer):
     "answer",
     [
         "The heart rate is 62 bpm.",  # another number
+        "The heart rate is 100 bpm.",  # the limit, not the measurement
         "The heart rate is 61 ms.",  # another unit
         "The heart rate is 61.0 bpm.",  # another rounding
         "The PR interval is 368 ms.",  # a number of another quantity

@@ -186,7 +186,7 @@ def save(model: Any, out: Path, lower: int) -> None:
     (out / "adapter_config.json").write_text(json.dumps(keep, indent=1, default=str) + "\n")
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
@@ -198,7 +198,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024, help="tokens a batch")
     parser.add_argument("--save-every", type=int, default=100, help="steps")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = arguments().parse_args()
     figures = train(args)
     write_card(args.out / "adapter_model.safetensors", card(args, figures))
 

@@ -1,0 +1,99 @@
+"""The recipe of the adapter on a tiny random Llama: the halves are the whole, training goes on, the file loads."""
+
+import json
+import random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training import tool_use
+
+
+@pytest.fixture
+def model(tiny_model):
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+
+def arguments(tiny_model, out, *more):
+    parsed = [
+        "--out",
+        str(out),
+        "--base",
+        str(tiny_model),
+        "--dialogues",
+        "30",
+        "--answers",
+        "6",
+        "--epochs",
+        "1",
+        *more,
+    ]
+    return tool_use.arguments().parse_args(parsed)
+
+
+def test_the_two_halves_make_the_whole_model(model):
+    ids = torch.randint(3, 200, (2, 9))
+    whole = model(ids).logits
+    lower, upper = tool_use.halves(model, 2)
+    again = upper(inputs_embeds=lower(ids, use_cache=False).last_hidden_state, use_cache=False).logits
+    assert torch.allclose(whole, again, atol=1e-5)
+
+
+def test_only_what_is_written_is_learnt(tiny_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    ids, labels = tool_use.encode(tokenizer, [{"role": "user", "content": "QTc?"}], "[]")
+    learnt = [token for token, label in zip(ids, labels, strict=True) if label != -100]
+    assert tokenizer.decode(learnt) == "[]<|im_end|>"
+
+
+def test_no_held_back_prompt_is_trained_on():
+    held_back = {json.loads(line)["user"].lower().strip(" ?.!") for line in tool_use.HELD_BACK.read_text().splitlines()}
+    trained = {messages[-1]["content"].lower().strip(" ?.!") for messages, _ in tool_use.texts(0, 4500, 10)}
+    assert not held_back & trained
+
+
+def test_training_stops_and_goes_on(tiny_model, tmp_path, monkeypatch):
+    args = arguments(tiny_model, tmp_path, "--tokens", "2000", "--save-every", "2")
+    real, count = tool_use.loss_of, 0
+
+    def interrupted(*given):
+        nonlocal count
+        count += 1
+        if count > 8:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(tool_use, "loss_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tool_use.train(args)
+    assert (tmp_path / "state.pt").exists()
+    started = torch.load(tmp_path / "state.pt", weights_only=True)["step"]
+    assert started > 0
+    monkeypatch.setattr(tool_use, "loss_of", real)
+    tool_use.train(args)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_the_adapter_loads_into_the_whole_model(tiny_model, tmp_path, model):
+    from peft import PeftModel
+
+    tool_use.train(arguments(tiny_model, tmp_path, "--tokens", "4000"))
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    assert all(value.dtype == torch.float16 for value in saved.values())
+    assert {int(name.split("layers.")[1].split(".")[0]) for name in saved} == {2, 3}  # of four: the upper half
+    ids = torch.tensor([[5, 6, 7]])
+    plain = model(ids).logits
+    tuned = PeftModel.from_pretrained(model, tmp_path)
+    for name, value in tuned.named_parameters():
+        if "lora_B" in name:
+            assert value.abs().sum() > 0, name
+    assert not torch.allclose(plain, tuned(ids).logits)
+
+
+def test_batches_hold_every_example_once():
+    examples = [(torch.zeros(n, 2), torch.full((n,), n)) for n in range(3, 40)]
+    made = tool_use.batches(examples, 60, random.Random(0))
+    assert sorted(len(one[0]) for batch in made for one in batch) == list(range(3, 40))
+    assert all(len(batch) == 1 or len(batch) * max(len(one[0]) for one in batch) <= 60 for batch in made)
