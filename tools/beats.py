@@ -13,8 +13,8 @@
    intervals and gaps, is found by dynamic programming: what a search-back with rules does, in one stroke.
 3. Each beat moves to the extremum of one reference signal, the same mixture of leads for all beats.
 
-`python -m training.evaluate beats --data DIR` scores it on the MIT-BIH Arrhythmia Database beside library detectors,
-each of which falls short of 99.5 % there on one channel.
+`python -m training.evaluate beats --data DIR/mitdb` scores it on the MIT-BIH Arrhythmia Database beside a library's
+single-channel detector; fusion is why the detector is our own.
 """
 
 from __future__ import annotations
