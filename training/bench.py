@@ -104,7 +104,7 @@ def words() -> list[tuple[str, float, str, float]]:
     )["input_ids"]
     model.decoder.eos = set()  # both write the same number of tokens
     ours = median_s(lambda: list(model.decoder.tokens(prompt, 48)), 3)
-    plain = AutoModelForCausalLM.from_pretrained(smollm2.folder(), dtype=torch.float32)
+    plain: Any = AutoModelForCausalLM.from_pretrained(smollm2.folder(), dtype=torch.float32)
     ids = torch.tensor([prompt])
     mask = torch.ones_like(ids)
     theirs = median_s(

@@ -222,7 +222,6 @@ def table(figures: dict[str, Any]) -> str:
     rate = figures["heart rate within 1 bpm"]
     lines.append(f"heart rate within 1 bpm: {100 * rate['share']:.1f} % of {rate['records']} records")
     lines.append("P waves: " + ", ".join(f"{name} {count}" for name, count in figures["p waves"].items()))
-    lines.append(
-        "Thresholds were tuned on half A (a first scan saw both). openecg was trained on a part of LUDB: P and T lean on it, QRS does not."
-    )
+    lines.append("Thresholds were tuned on half A (a first scan saw both).")
+    lines.append("openecg was trained on a part of LUDB: P and T lean on it, QRS does not.")
     return "\n".join(lines)

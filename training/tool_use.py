@@ -118,7 +118,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     source = args.base or smollm2.convert()
     tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     depth = model.config.num_hidden_layers
     lower, model = halves(model, depth // 2)
     pairs = texts(args.seed, args.dialogues, args.answers)
@@ -146,7 +146,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         loss = loss_of(model.train(), plan[step])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step(), schedule.step(), optimiser.zero_grad()
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
         seen = 0.98 * seen + 0.02 * loss.item() if step > first else loss.item()
         bar.set_postfix(loss=f"{seen:.3f}", best=f"{best:.4f}", refresh=False)
         if (step + 1) % args.save_every and step + 1 < len(plan):
