@@ -34,7 +34,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def follow(chat: Sequence[Message], event: Event) -> list[Message]:
     """The chat after one more event; see `agent.session.Event`."""
-    said = [message for message in chat if not message.get("metadata", {}).get("id") == "wait"]
+    said = [message for message in chat if message.get("metadata", {}).get("id") != "wait"]
     kind = event["kind"]
     if kind == "tool":
         return [*said, step(event["name"], event["arguments"])]
@@ -74,12 +74,18 @@ def pretty(value: Any, indent: int = 0) -> str:
     line = json.dumps(value, ensure_ascii=False)
     if len(line) + indent <= LINE or not isinstance(value, dict | list):
         return line
-    space = " " * (indent + 2)
+    inner = indent + 2
     if isinstance(value, list):
-        rows = [space + pretty(item, indent + 2) for item in value]
-        return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
-    rows = [f"{space}{json.dumps(key, ensure_ascii=False)}: {pretty(item, indent + 2)}" for key, item in value.items()]
-    return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+        items = [pretty(item, inner) for item in value]
+    else:
+        items = [f"{json.dumps(key, ensure_ascii=False)}: {pretty(item, inner)}" for key, item in value.items()]
+    rows: list[str] = []
+    for item in items:  # short neighbours share a line
+        short = rows and "\n" not in rows[-1] + item and len(rows[-1]) + len(item) + inner + 2 <= LINE
+        rows[-1:] = [f"{rows[-1]}, {item}"] if short else [*rows[-1:], item]
+    opening, closing = "[]" if isinstance(value, list) else "{}"
+    space = "\n" + " " * inner
+    return opening + space + f",{space}".join(rows) + "\n" + " " * indent + closing
 
 
 def _cut(value: Any) -> Any:
@@ -140,7 +146,7 @@ def harmless(name: str) -> str:
 def gather(uploads: Sequence[str | Path], folder: Path) -> list[Path]:
     """Move files that came together into `folder`, so that a WFDB header finds its signals; which ones to read."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    files: list[Path] = []
     for upload in map(Path, uploads):
         file = folder / harmless(upload.name)
         if file.exists():  # two files of one name

@@ -1,0 +1,194 @@
+"""What one browser window of the chat page has: its session, chat, paper and downloads. No window sees another's.
+
+A `Room` is empty until it is used. Uploads are moved out of the web server's reach as they arrive; downloads lie
+under `CACHE`, the only folder that is served, at names that nobody can guess. `close` leaves nothing behind.
+
+    room = Room(Model(llm))
+    room.take(uploads)                    # -> what was wrong with them, a line each
+    for _ in room.answer("what is the QTc?"): show(room.chat)
+    room.keep("PDF")                      # -> a file to download
+"""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.page_parts import Message, follow, gather, many_leads, paper_html, waiting
+from agent.session import Session
+from tools import recording as recordings
+from tools.errors import EinthovenError, NeedsFields
+from tools.paper_rows import Marks
+from tools.registry import find
+
+CACHE = Path(tempfile.mkdtemp(prefix="einthoven-"))
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()  # those in use, to be emptied when the page stops
+
+
+class Model:
+    """The language model, shared by all rooms; it loads while the page is already open, and the first use waits."""
+
+    def __init__(self, llm: Any):
+        self.loading: Future[Any] = Future()
+        threading.Thread(target=self._load, args=(llm,), daemon=True).start()
+
+    def _load(self, llm: Any) -> None:
+        try:
+            warm_up()
+            if llm is None or isinstance(llm, str):
+                from agent.llm import load
+
+                self.loading.set_result(load(llm))
+            else:
+                self.loading.set_result(llm() if callable(llm) else llm)
+        except BaseException as error:  # it is raised where the model is first needed
+            self.loading.set_exception(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loading.result(), name)
+
+    def __deepcopy__(self, memo: Any) -> Model:
+        return self
+
+
+def sample() -> Path:
+    """A real 12-lead ECG, which pydicom's wheel carries."""
+    from pydicom.examples import get_path
+
+    return Path(get_path("waveform"))
+
+
+def warm_up() -> None:
+    """Import what the first recording and the first question need, so that neither waits for it."""
+    import langgraph.checkpoint.sqlite  # noqa: F401
+
+    paper_html(recordings.read(sample())[0], None, None, 0.0)
+
+
+@dataclass(eq=False)
+class Room:
+    model: Model
+    session: Session | None = None
+    chat: list[Message] = field(default_factory=list)
+    question: str = ""  # being answered
+    pending: list[Path] = field(default_factory=list)  # files that wait for their rate and unit
+    shown: str = ""  # id of the recording on the paper
+    layout: str = "3x4"
+    start_s: float = 0.0
+    marks: dict[str, Marks] = field(default_factory=dict)
+    served: Path | None = None  # its part of CACHE
+
+    def open(self) -> Session:
+        if self.session is None:
+            self.session = Session(self.model)
+            ROOMS.add(self)
+        return self.session
+
+    def close(self) -> None:
+        if self.session is not None:
+            self.session.stop()
+            self.session.close()
+            shutil.rmtree(self.session.folder, ignore_errors=True)
+            self.session = None
+        if self.served is not None:
+            shutil.rmtree(self.served, ignore_errors=True)
+
+    def take(self, uploads: Sequence[str | Path]) -> list[str]:
+        """Read files that came together; what was wrong with them, a line each."""
+        return self._read(gather(uploads, self.open().folder / f"inbox-{secrets.token_hex(4)}"))
+
+    def take_sample(self) -> list[str]:
+        inbox = self.open().folder / f"inbox-{secrets.token_hex(4)}"
+        inbox.mkdir()
+        return self._read([Path(shutil.copy(sample(), inbox))])
+
+    def take_pending(self, fs_hz: float | None, unit: str | None) -> list[str]:
+        """Read again what did not say its rate or unit."""
+        return self._read(self.pending, fs_hz, unit)
+
+    def _read(self, files: list[Path], fs_hz: float | None = None, unit: str | None = None) -> list[str]:
+        session, problems, self.pending = self.open(), [], []
+        for file in files:
+            try:
+                self.show(session.add(file, fs_hz, unit)[0])
+            except EinthovenError as error:
+                problems.append(str(error))
+                if isinstance(error, NeedsFields):
+                    self.pending.append(file)
+            except Exception as error:  # a defect of a reader must not end the conversation
+                problems.append(f"a file could not be read ({type(error).__name__}); please report it")
+        for folder in {file.parent for file in files} - {file.parent for file in self.pending}:
+            shutil.rmtree(folder, ignore_errors=True)
+        return problems
+
+    def show(self, name: str, start_s: float = 0.0) -> None:
+        self.shown, self.start_s = name, start_s
+
+    def begin(self, question: str) -> None:
+        """Put a question into the chat, with a step that turns until the first word."""
+        self.open()
+        self.question = question
+        title = "Thinking" if self.model.loading.done() else "Loading the language model, once, a few seconds"
+        self.chat = [*self.chat, {"role": "user", "content": question}, waiting(title)]
+
+    def answer(self) -> Iterator[bool]:
+        """Answer the question in the chat, step by step; True where the paper has changed too."""
+        session = self.open()
+        try:
+            for event in session.ask(self.question):
+                self.chat = follow(self.chat, event)
+                yield self._measured(event)
+                if event["kind"] == "answer":
+                    self.chat = [*self.chat, *self._attachments(event["files"])]
+        except EinthovenError as error:
+            self.chat = follow(self.chat, {"kind": "answer", "answer": str(error)})
+        except Exception as error:  # a defect, in one line
+            line = f"That went wrong ({type(error).__name__}); please report it."
+            self.chat = follow(self.chat, {"kind": "answer", "answer": line})
+        finally:
+            self.question = ""
+        yield False
+
+    def _measured(self, event: dict[str, Any]) -> bool:
+        """Whether an event brings marks; the paper then shows that recording, where it was measured."""
+        if event["kind"] != "result" or not event["result"].get("marks_s"):
+            return False
+        name = event["arguments"]["recording"]
+        self.marks[name] = {wave: times or [] for wave, times in event["result"]["marks_s"].items()}
+        self.show(name, float(int(event["result"].get("window_s", [0.0])[0])))
+        return True
+
+    def _attachments(self, files: list[str]) -> list[Message]:
+        """Figures that a tool wrote, to fetch from the chat; what an SVG would show is on the paper."""
+        found = [Path(file) for file in files if Path(file).suffix in (".pdf", ".png") and Path(file).is_file()]
+        copies = [shutil.copy(file, self._place(file.name)) for file in found]
+        return [{"role": "assistant", "content": {"path": str(copy)}} for copy in copies]
+
+    def keep(self, what: str) -> Path:
+        """The recording on the paper as a file to download: "PDF", "PNG", "WFDB" (zipped) or "CSV"."""
+        recording, place = self.open().get(self.shown), self._place(self.shown)
+        if what == "CSV":
+            return recordings.write(recording, place, "csv")
+        if what == "WFDB":
+            recordings.write(recording, place.parent / "wfdb" / self.shown, "wfdb")
+            return Path(shutil.make_archive(str(place), "zip", place.parent / "wfdb"))
+        arguments = {"format": what.lower(), "layout": self.layout if many_leads(recording) else None}
+        figure = Path(find("plot_recording").run(recording, arguments, place.parent)["figure"])
+        return figure.rename(place.with_suffix(figure.suffix))
+
+    def _place(self, name: str) -> Path:
+        """A path that this window alone may fetch."""
+        self.served = self.served or CACHE / secrets.token_hex(16)
+        folder = self.served / secrets.token_hex(4)
+        folder.mkdir(parents=True, mode=0o700)
+        return folder / name
