@@ -25,6 +25,7 @@ from tools.average import LENGTH, Beat, R
 
 STRIP = 5000  # samples the library takes at once: 10 s
 COPIES = 3  # of each lead's beat in a strip; the middle one is read
+SHORTEST = 350  # samples from beat to beat that the library is shown
 P, QRS, T = 1, 2, 3  # the library's classes
 SMALLEST_MV = 0.03  # a wave below this in every lead is not reported (IEC 60601-2-25, Annex GG)
 
@@ -137,13 +138,14 @@ def _p_marks(
     same = (one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum() + 1e-12)
     strength = likely[list(span)].max()
     if same < (0.6 if regular else 0.9) or strength < (0.6 if regular else 0.8):
-        return None, None, "no P waves are seen at a constant distance from the QRS"
+        return None, None, "no P waves are seen" + (" at a constant distance from the QRS" if regular else "")
     if np.abs(wave).max() < 0.8 * SMALLEST_MV:
         return None, None, "the P waves are too flat"
     length = np.sqrt((wave**2).sum(axis=0))
     peak = int(length.argmax())
-    low = 0.07 * length[peak]
-    return left + _reach(length, peak, -1, low, 1, 0), left + _reach(length, peak, 1, low, 1, len(length) - 1), ""
+    low = 0.06 * length[peak]
+    on, off = _reach(length, peak, -1, low, 1, 0), _reach(length, peak, 1, low, 1, len(length) - 1)
+    return max(left + on - 2, 0), min(left + off + 1, qrs_on), ""
 
 
 def _agreement(probability: np.ndarray) -> np.ndarray:
@@ -167,16 +169,30 @@ def _above_line(wave: np.ndarray, left: int, right: int) -> np.ndarray:
 
 
 def library_waves(beat: Beat) -> np.ndarray:
-    """(leads, samples, 4) probability of nothing, P, QRS, T at every sample of the representative beat."""
-    period = int(np.clip(round(beat.rr), 150, 600))
-    pre = min(R, round(0.4 * period))
+    """(leads, samples, 4) probability of nothing, P, QRS, T at every sample of the representative beat.
+
+    Fast beats are shown slowed down to 86 bpm: the library was raised on resting rates and loses a P close to a T.
+    """
+    slower = max(1.0, SHORTEST / float(np.clip(beat.rr, 120, 600)))
+    period = int(np.clip(round(beat.rr * slower), SHORTEST, 600))
+    at = np.arange(LENGTH)
+    wave = np.stack([np.interp(R + (at - R) / slower, at, lead) for lead in beat.wave])
+    seen = _tiled(wave, period)
+    back = R + (at - R) * slower
+    nothing = np.array([1.0, 0.0, 0.0, 0.0])
+    return np.stack(
+        [[np.interp(back, at, lead[:, k], nothing[k], nothing[k]) for k in range(4)] for lead in seen]
+    ).transpose(0, 2, 1)
+
+
+def _tiled(wave: np.ndarray, period: int) -> np.ndarray:
+    """(leads, LENGTH, 4) probabilities of beats repeated every `period` samples."""
+    pre = round(0.4 * period)
     span = slice(R - pre, R - pre + period)
-    out = np.zeros((*beat.wave.shape, 4))
+    out = np.zeros((*wave.shape, 4))
     out[:, :, 0] = 1.0
     ramp = np.linspace(0, 1, period)
-    segment = (
-        beat.wave[:, span] - beat.wave[:, span.start, None] * (1 - ramp) - beat.wave[:, span.stop - 1, None] * ramp
-    )
+    segment = wave[:, span] - wave[:, span.start, None] * (1 - ramp) - wave[:, span.stop - 1, None] * ramp
     height = np.ptp(segment, axis=1, keepdims=True)
     segment = segment / np.where(height > 0, height, 1)
     room = STRIP // (COPIES * period)
