@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agent.page_parts import LOOPBACK, footer, label, many_leads, note, paper_html
+from agent.page_parts import LOOPBACK, footer, label, many_leads, note, paper_html, values_html
 from agent.rooms import CACHE, ROOMS, Model, Room
 from tools.errors import EinthovenError, UsageError
 
@@ -33,7 +33,7 @@ SUGGESTIONS = (
 )
 LAYOUTS = [("3 × 4", "3x4"), ("6 × 2", "6x2"), ("12 × 1", "12x1")]
 DOWNLOADS = ("PDF", "PNG", "WFDB", "CSV")
-FONTS = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
+FONTS = ("Inter", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Liberation Sans", "system-ui", "sans-serif")
 MONO = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "Liberation Mono", "monospace")
 WELCOME = """<div class="welcome"><svg viewBox="0 0 120 40" aria-hidden="true"><path
 d="M2 26h22c4 0 5-7 9-7s5 7 9 7h6l3 4
@@ -61,7 +61,7 @@ SAVE = """(file) => {
 }"""
 THEME = "() => { document.body.classList.toggle('dark'); }"
 PRIVATE: Any = {"api_visibility": "private"}
-VIEW = 11  # parts that `draw` updates
+VIEW = 12  # parts that `draw` updates
 
 
 def build(llm: Any) -> gr.Blocks:
@@ -112,6 +112,7 @@ def _desk() -> SimpleNamespace:
             unit = gr.Dropdown(["mV", "uV", "V"], value="mV", label="Unit of the values")
             again = gr.Button("Read again", variant="primary", size="sm")
         paper = gr.HTML(elem_id="paper", visible=False)
+        values = gr.HTML(elem_id="values", visible=False)
         start = gr.Slider(0, 1, 0, step=1, label="From second", elem_id="start", visible=False)
         with gr.Row(elem_id="save", visible=False) as save:
             gr.HTML("Download")
@@ -123,7 +124,7 @@ def _desk() -> SimpleNamespace:
 def _wire(room: gr.State, talk: SimpleNamespace, desk: SimpleNamespace) -> None:
     """Which gesture does what. One question at a time reaches the language model; everything else runs beside it."""
     view = [room, desk.empty, desk.tools, desk.save, talk.chips, desk.which, desk.layout, desk.start, desk.paper,
-            desk.remark, desk.fields]  # fmt: skip
+            desk.values, desk.remark, desk.fields]  # fmt: skip
     drawn: Any = {"outputs": view, "show_progress_on": [desk.paper, desk.empty], **PRIVATE}
     for opener in (desk.first, desk.more):
         opener.upload(lambda room, files: draw(room, room.take(files or [])), [room, opener], **drawn)
@@ -150,10 +151,10 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
     here, gone = gr.update(visible=True), gr.update(visible=False)
     fields, wrong = (here if room.pending else gone), note(problems or [], "error")
     if not room.open().recordings:
-        return room, here, *[gone] * 7, wrong, fields
+        return room, here, *[gone] * 8, wrong, fields
     recording, session = room.open().get(room.shown), room.open()
     try:
-        drawing, page, said = paper_html(recording, room.layout, room.marks.get(room.shown), room.start_s)
+        drawing, page, said = paper_html(recording, room.layout, room.marks(), room.start_s)
         partly = page.stop_s - page.start_s < recording.duration_s - 1e-6
     except EinthovenError as error:
         drawing, partly, said = note([str(error)], "error"), False, []
@@ -163,7 +164,9 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
         gr.update(choices=names, value=room.shown),
         gr.update(visible=many_leads(recording), value=room.layout),
         gr.update(visible=partly, maximum=max(int(recording.duration_s) - 1, 1), value=room.start_s),
-        gr.update(visible=True, value=drawing), wrong + note([*recording.warnings, *said]), fields,
+        gr.update(visible=True, value=drawing),
+        gr.update(visible=room.shown in room.measured, value=values_html(room.measured.get(room.shown))),
+        wrong + note([*recording.warnings, *said]), fields,
     )  # fmt: skip
 
 
@@ -210,10 +213,11 @@ def save_as(what: str) -> Callable[[Room], tuple[Any, Any]]:
 
 def serve(llm: Any, host: str = "127.0.0.1", port: int = 7860) -> tuple[gr.Blocks, str]:
     """Open the page and return at once: the page and its address."""
+    auth = _auth(host)
     blocks = build(llm)
     blocks.queue(default_concurrency_limit=4, api_open=False)
     blocks.launch(
-        server_name=host, server_port=port, auth=_auth(host), share=False, quiet=True, prevent_thread_lock=True,
+        server_name=host, server_port=port, auth=auth, share=False, quiet=True, prevent_thread_lock=True,
         inbrowser=False, footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False,
         mcp_server=False, strict_cors=True, max_file_size="100mb", allowed_paths=[], show_error=False, js=DROP,
         css_paths=Path(__file__).with_name("page.css"), theme=_theme(),

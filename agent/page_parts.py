@@ -29,6 +29,13 @@ from tools.recording import LEADS, Recording
 Message = dict[str, Any]  # a Gradio chat message; with "metadata" it is a step that opens and closes
 
 LONGEST_LIST, LONGEST_TEXT, LINE = 12, 400, 76  # of a result, as the trace shows it
+VALUES = (
+    ("Heart rate", ("heart_rate_bpm",), "bpm"),
+    ("PR", ("pr_ms",), "ms"),
+    ("QRS", ("qrs_ms",), "ms"),
+    ("QT / QTc Bazett", ("qt_ms", "qtc_ms"), "ms"),
+    ("Axes P / QRS / T", ("p_axis_deg", "qrs_axis_deg", "t_axis_deg"), "°"),
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -121,6 +128,22 @@ def label(name: str, recording: Recording) -> str:
     seconds = recording.duration_s
     lasts = f"{seconds:.3g} s" if seconds < 90 else f"{math.floor(seconds / 60)} min {seconds % 60:.0f} s"
     return f"{name}  ·  {about(recording)}  ·  {lasts}"
+
+
+def values_html(result: dict[str, Any] | None) -> str:
+    """What a machine prints beside its paper, from a result of measure_ecg: rate, intervals, axes; "–" for none."""
+    if result is None:
+        return ""
+    known = {key: "–" if value is None else f"{value:g}" for key, value in result.items() if _is_number(value)}
+    rows = []
+    for name, keys, unit in VALUES:
+        numbers = " / ".join(known.get(key, "–") for key in keys)
+        rows.append(f"<div><dt>{name}</dt><dd>{numbers} <small>{unit}</small></dd></div>")
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def note(lines: Iterable[str], kind: str = "note") -> str:

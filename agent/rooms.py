@@ -85,7 +85,7 @@ class Room:
     shown: str = ""  # id of the recording on the paper
     layout: str = "3x4"
     start_s: float = 0.0
-    marks: dict[str, Marks] = field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> result of measure_ecg
     served: Path | None = None  # its part of CACHE
 
     def open(self) -> Session:
@@ -147,7 +147,7 @@ class Room:
         try:
             for event in session.ask(self.question):
                 self.chat = follow(self.chat, event)
-                yield self._measured(event)
+                yield self._heed(event)
                 if event["kind"] == "answer":
                     self.chat = [*self.chat, *self._attachments(event["files"])]
         except EinthovenError as error:
@@ -159,14 +159,19 @@ class Room:
             self.question = ""
         yield False
 
-    def _measured(self, event: dict[str, Any]) -> bool:
-        """Whether an event brings marks; the paper then shows that recording, where it was measured."""
+    def _heed(self, event: dict[str, Any]) -> bool:
+        """Whether an event is a measurement; the paper then shows that recording, where it was measured."""
         if event["kind"] != "result" or not event["result"].get("marks_s"):
             return False
         name = event["arguments"]["recording"]
-        self.marks[name] = {wave: times or [] for wave, times in event["result"]["marks_s"].items()}
+        self.measured[name] = event["result"]
         self.show(name, float(int(event["result"].get("window_s", [0.0])[0])))
         return True
+
+    def marks(self) -> Marks:
+        """Onsets and offsets measured in the recording on the paper, by name."""
+        found = self.measured.get(self.shown, {}).get("marks_s", {})
+        return {name: times or [] for name, times in found.items()}
 
     def _attachments(self, files: list[str]) -> list[Message]:
         """Figures that a tool wrote, to fetch from the chat; what an SVG would show is on the paper."""
