@@ -108,7 +108,7 @@ def _t_marks(beat: Beat, qrs_on: int, qrs_off: int, probability: np.ndarray) -> 
     spans = _spans(_agreement(probability), start, stop)
     usual = qrs_on + round(0.50 * 500 * np.sqrt(min(beat.rr / 500, 1.4)))
     about = max(spans, key=len)[-1] if spans else min(usual, stop)
-    end = min(stop, about + 10)
+    end = min(stop, max(about + 10, start + 30))
     wave = beat.wave[:, start:end] - beat.wave[:, end - 20 : end].mean(axis=1, keepdims=True)
     height, noise = np.abs(wave).max(axis=1), beat.noise_mv
     if not (height > np.maximum(SMALLEST_MV, 4 * noise)).any() or (not spans and np.median(height) < 0.1):

@@ -26,11 +26,12 @@ from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, wi
 from tools.beats import label_beats, r_peaks, rhythm
 from tools.delineate import Marks, global_marks, qrs_marks
 from tools.recording import Recording
-from tools.waves import axes, measurement_matrix
+from tools.waves import KEYS, axes, measurement_matrix
 
 WHOLE_S = 30.0  # a recording up to this long is measured whole
 WINDOW_S = 10.0  # of a longer one
 LEAST_BEATS = 3
+WIDEST_QRS_MS = 240
 INTERVALS = ("pr_ms", "qrs_ms", "qt_ms")
 ABSENT = {
     **dict.fromkeys(("heart_rate_bpm", *INTERVALS, "p_ms", "qtc_ms", "p_axis_deg", "qrs_axis_deg", "t_axis_deg")),
@@ -62,6 +63,8 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     clean, spikes = without_spikes(resampled(part.signal[[part.leads.index(name) for name in usable]], part.fs_hz))
     here = r_peaks(clean, FS_HZ) if usable else np.empty(0, int)
     whole = stop - start >= recording.duration_s - 1e-6
+    if not whole:  # three leads are enough to follow the beats for hours
+        signal = signal[[usable.index(name) for name in _steady(usable)]]
     peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
     kinds = _kinds(clean if whole else signal, FS_HZ if whole else recording.fs_hz, peaks_s)
     result |= _rhythm(peaks_s, kinds, warnings, bool(usable))
@@ -75,6 +78,11 @@ def _kinds(signal: np.ndarray, fs_hz: float, peaks_s: np.ndarray) -> list[str]:
     return list(label_beats(signal, fs_hz, np.round(peaks_s * fs_hz).astype(int))) if len(peaks_s) else []
 
 
+def _steady(usable: list[str]) -> list[str]:
+    """Up to three leads to follow the beats in, those with the clearest QRS first where the names are known."""
+    return sorted(usable, key=lambda name: {"II": 0, "V5": 1, "V2": 2}.get(name, 3))[:3]
+
+
 def _window(recording: Recording) -> tuple[float, float]:
     """Seconds of the stretch to measure: all, or the stretch of WINDOW_S with the least noise and drift."""
     length = recording.duration_s
@@ -82,7 +90,7 @@ def _window(recording: Recording) -> tuple[float, float]:
         return 0.0, length
     n, fs = recording.signal.shape[1], recording.fs_hz
     size = round(WINDOW_S * fs)
-    starts = range(0, n - size + 1, max(size // 2, (n - size) // 200))
+    starts = range(0, n - size + 1, max(size // 2, (n - size) // 100))
     cost = [_unrest(recording.signal[:, at : at + size], fs) for at in starts]
     best = starts[int(np.argmin(cost))] / fs
     return best, best + size / fs
@@ -145,9 +153,7 @@ def _morphology(
         "global": _relative(None),
         "marks_s": _absolute(None, r, start_s),
     }
-    empty = {
-        lead: dict.fromkeys(("p_mv", "q_mv", "r_mv", "s_mv", "t_mv", "j_mv", "st60_mv", "st80_mv")) for lead in leads
-    }
+    empty = {lead: dict.fromkeys(KEYS) for lead in leads}
     if chosen.sum() < LEAST_BEATS:
         if usable:
             warnings.append(f"Intervals are not measured: {chosen.sum()} beats of one kind are too few to average.")
@@ -155,11 +161,13 @@ def _morphology(
     beat = _beat(without_mains(clean, r), r[chosen], r[~chosen], spikes)
     regular = not str(rr["regularity"]).startswith("irregular")
     marks = global_marks(beat, regular)
+    if (marks.qrs_off - marks.qrs_on) * MS > WIDEST_QRS_MS:
+        warnings.append("Intervals are not measured: no QRS stands out, as in ventricular flutter or fibrillation.")
+        return {**nothing, "per_lead": empty}
     rows = measurement_matrix(beat, marks, usable)
-    blank = dict.fromkeys(next(iter(rows.values())))
     return {
         **nothing,
-        **_intervals(marks, float(np.median(np.diff(r))) * MS, warnings),
+        **_intervals(marks, float(np.diff(r).mean()) * MS, warnings),
         **_axes(beat, marks, usable, warnings),
         "p_waves": "absent" if marks.p_on is None else "present",
         "atrial_fibrillation_suspected": marks.p_on is None and rr["regularity"] == "irregularly irregular",
@@ -167,7 +175,7 @@ def _morphology(
         "beats_averaged": len(beat.r),
         "global": _relative(marks),
         "marks_s": _absolute(marks, beat.r, start_s),
-        "per_lead": {lead: rows.get(lead, blank) for lead in leads},
+        "per_lead": {lead: rows.get(lead, empty[lead]) for lead in leads},
     }
 
 
