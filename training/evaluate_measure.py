@@ -38,7 +38,8 @@ Times = dict[str, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing but the folder."""
+    """The folder of LUDB."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of LUDB")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
