@@ -11,13 +11,14 @@ out, wired and served. Nothing is fetched from elsewhere: no fonts, no scripts, 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agent.page_parts import LOOPBACK, footer, label, many_leads, note, paper_html, values_html
+from agent.page_parts import LOOPBACK, footer, many_leads, note, paper_html, values_html
 from agent.rooms import CACHE, ROOMS, Model, Room
 from tools.errors import EinthovenError, UsageError
 
@@ -98,7 +99,7 @@ def _desk() -> SimpleNamespace:
     """The right side: a welcome, or the paper with its tools."""
     with gr.Column(scale=3, elem_id="right"):
         with gr.Column(elem_id="empty") as empty:
-            gr.HTML(WELCOME)
+            welcome = gr.HTML(WELCOME)
             with gr.Row(elem_id="doors"):
                 first = gr.UploadButton("Open files", file_count="multiple", variant="primary", size="sm")
                 sample = gr.Button("Sample recording", size="sm")
@@ -108,7 +109,7 @@ def _desk() -> SimpleNamespace:
             more = gr.UploadButton("Add files", file_count="multiple", elem_id="more", size="sm")
         remark = gr.HTML(elem_id="note")
         with gr.Row(elem_id="fields", visible=False) as fields:
-            rate = gr.Number(label="Samples a second (Hz)", value=None, minimum=0)
+            rate = gr.Textbox(label="Samples a second (Hz)", placeholder="such as 500", max_lines=1)
             unit = gr.Dropdown(["mV", "uV", "V"], value="mV", label="Unit of the values")
             again = gr.Button("Read again", variant="primary", size="sm")
         paper = gr.HTML(elem_id="paper", visible=False)
@@ -125,12 +126,11 @@ def _wire(room: gr.State, talk: SimpleNamespace, desk: SimpleNamespace) -> None:
     """Which gesture does what. One question at a time reaches the language model; everything else runs beside it."""
     view = [room, desk.empty, desk.tools, desk.save, talk.chips, desk.which, desk.layout, desk.start, desk.paper,
             desk.values, desk.remark, desk.fields]  # fmt: skip
-    drawn: Any = {"outputs": view, "show_progress_on": [desk.paper, desk.empty], **PRIVATE}
+    drawn: Any = {"outputs": view, "show_progress_on": [desk.paper, desk.welcome], **PRIVATE}
     for opener in (desk.first, desk.more):
         opener.upload(lambda room, files: draw(room, room.take(files or [])), [room, opener], **drawn)
     desk.sample.click(lambda room: draw(room, room.take_sample()), room, **drawn)
-    again = [room, desk.rate, desk.unit]
-    desk.again.click(lambda room, rate, unit: draw(room, room.take_pending(rate or None, unit)), again, **drawn)
+    desk.again.click(read_again, [room, desk.rate, desk.unit], **drawn)
     desk.which.input(choose, [room, desk.which], **drawn)
     desk.layout.input(arrange, [room, desk.layout], **drawn)
     desk.start.release(turn, [room, desk.start], **drawn)
@@ -152,22 +152,30 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
     fields, wrong = (here if room.pending else gone), note(problems or [], "error")
     if not room.open().recordings:
         return room, here, *[gone] * 8, wrong, fields
-    recording, session = room.open().get(room.shown), room.open()
+    recording = room.open().get(room.shown)
     try:
         drawing, page, said = paper_html(recording, room.layout, room.marks(), room.start_s)
         partly = page.stop_s - page.start_s < recording.duration_s - 1e-6
     except EinthovenError as error:
         drawing, partly, said = note([str(error)], "error"), False, []
-    names = [(label(name, session.get(name)), name) for name in session.recordings]
+    names = [(room.label(name), name) for name in room.open().recordings]
     return (
         room, gone, here, here, here,
-        gr.update(choices=names, value=room.shown),
+        gr.update(visible=True, choices=names, value=room.shown),
         gr.update(visible=many_leads(recording), value=room.layout),
         gr.update(visible=partly, maximum=max(int(recording.duration_s) - 1, 1), value=room.start_s),
         gr.update(visible=True, value=drawing),
         gr.update(visible=room.shown in room.measured, value=values_html(room.measured.get(room.shown))),
         wrong + note([*recording.warnings, *said]), fields,
     )  # fmt: skip
+
+
+def read_again(room: Room, rate: str, unit: str) -> tuple[Any, ...]:
+    try:
+        fs_hz = float(rate) if rate.strip() else None
+    except ValueError:
+        return draw(room, ["Samples a second: a number, such as 500."])
+    return draw(room, room.take_pending(fs_hz, unit))
 
 
 def choose(room: Room, name: str) -> tuple[Any, ...]:
@@ -241,6 +249,7 @@ def run(llm: Any, host: str = "127.0.0.1", port: int = 7860) -> None:
     except OSError:
         raise UsageError(f"port {port} is taken, or {host} is not of this computer: choose another --port") from None
     print(f"Einthoven is open at {url}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that rooms are emptied then too
     try:
         blocks.block_thread()
     finally:

@@ -28,7 +28,7 @@ from tools.recording import LEADS, Recording
 
 Message = dict[str, Any]  # a Gradio chat message; with "metadata" it is a step that opens and closes
 
-LONGEST_LIST, LONGEST_TEXT, LINE = 12, 400, 76  # of a result, as the trace shows it
+LONGEST_LIST, LONGEST_TEXT, LINE = 12, 400, 64  # of a result, as the trace shows it
 VALUES = (
     ("Heart rate", ("heart_rate_bpm",), "bpm"),
     ("PR", ("pr_ms",), "ms"),
@@ -54,7 +54,12 @@ def follow(chat: Sequence[Message], event: Event) -> list[Message]:
         return [*said, {"role": "assistant", "content": before + event["text"]}]
     if speaking:  # "drop", or "answer", which repeats the words
         said.pop()
-    return said if kind == "drop" else [*said, {"role": "assistant", "content": event["answer"]}]
+    if kind == "drop":
+        return said
+    stopped = (
+        "\n\nStopped here, before the answer was whole or checked." if event.get("written_by") == "stopped" else ""
+    )
+    return [*said, {"role": "assistant", "content": event["answer"] + stopped}]
 
 
 def waiting(title: str) -> Message:

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.page_parts import Message, follow, gather, many_leads, paper_html, waiting
+from agent.page_parts import Message, follow, gather, label, many_leads, paper_html, waiting
 from agent.session import Session
 from tools import recording as recordings
-from tools.errors import EinthovenError, NeedsFields
+from tools.errors import EinthovenError, NeedsFields, UsageError
 from tools.paper_rows import Marks
 from tools.registry import find
 
@@ -86,6 +86,7 @@ class Room:
     layout: str = "3x4"
     start_s: float = 0.0
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> result of measure_ecg
+    labels: dict[str, str] = field(default_factory=dict)
     served: Path | None = None  # its part of CACHE
 
     def open(self) -> Session:
@@ -121,9 +122,12 @@ class Room:
         for file in files:
             try:
                 self.show(session.add(file, fs_hz, unit)[0])
+            except NeedsFields:
+                problems.append("This file does not say its sampling rate or its unit: give them here.")
+                self.pending.append(file)
             except EinthovenError as error:
                 problems.append(str(error))
-                if isinstance(error, NeedsFields):
+                if isinstance(error, UsageError):  # a field that cannot be: ask again
                     self.pending.append(file)
             except Exception as error:  # a defect of a reader must not end the conversation
                 problems.append(f"a file could not be read ({type(error).__name__}); please report it")
@@ -133,6 +137,12 @@ class Room:
 
     def show(self, name: str, start_s: float = 0.0) -> None:
         self.shown, self.start_s = name, start_s
+
+    def label(self, name: str) -> str:
+        """How the selector calls a recording; it is opened for that once."""
+        if name not in self.labels:
+            self.labels[name] = label(name, self.open().get(name))
+        return self.labels[name]
 
     def begin(self, question: str) -> None:
         """Put a question into the chat, with a step that turns until the first word."""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import page_parts as parts
-from agent.rooms import Model, Room
+from agent.rooms import CACHE, Model, Room
 from tools.errors import UsageError
 from tools.recording import Recording, read, write
 
@@ -63,6 +63,12 @@ def test_events_become_steps_and_words():
     assert chat[-1] == {"role": "assistant", "content": "Heart rate"}
     chat = parts.follow(chat, ANSWER)
     assert [one["content"] for one in chat[2:]] == ["Heart rate 61 bpm."]
+
+
+def test_an_answer_that_was_stopped_says_so():
+    words = [{"role": "assistant", "content": "The rhythm is"}]
+    chat = parts.follow(words, {**ANSWER, "answer": "The rhythm is", "written_by": "stopped"})
+    assert chat[-1]["content"].startswith("The rhythm is\n\nStopped here")
 
 
 def test_a_dropped_try_leaves_the_question_alone():
@@ -130,10 +136,9 @@ def test_rooms_are_apart_and_leave_nothing(tmp_path, dicom):
     model = Model(Scripted())
     one, other = Room(model), Room(model)
     assert one.take([shutil.copy(dicom, tmp_path / "one.dcm")]) == []
-    other.open()
-    assert not other.session.recordings
-    assert one.session.folder != other.session.folder
-    kept, folder = one.keep("WFDB"), one.session.folder
+    assert not other.open().recordings
+    assert one.open().folder != other.open().folder
+    kept, folder = one.keep("WFDB"), one.open().folder
     assert sorted(zipfile.ZipFile(kept).namelist()) == ["ecg-1.dat", "ecg-1.hea"]
     assert re.search(r"/[0-9a-f]{32}/", str(kept))  # an address that nobody guesses
     assert one.keep("CSV").exists()
@@ -174,6 +179,12 @@ def test_others_come_in_only_with_a_password(monkeypatch):
 
 
 # the page in a browser
+
+DROP_FILES = """(files) => {
+  const dataTransfer = new DataTransfer();
+  for (const [name, bytes] of files) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 
 @pytest.fixture
@@ -247,12 +258,22 @@ def test_upload_ask_see(site, browser, dicom, tmp_path):
     assert "Traceback" not in page.content()
     assert page.locator("#paper .on-light svg").count() == 1  # the session goes on
 
+    header = write(two_leads(), tmp_path / "pair" / "rec", "wfdb")
+    page.evaluate(DROP_FILES, [[file.name, list(file.read_bytes())] for file in (header, header.with_suffix(".dat"))])
+    page.wait_for_function("document.querySelector('#which input').value.startsWith('ecg-2')")
+    assert "2-lead ECG" in page.locator("#which input").input_value()
+    page.locator("#which input").click()
+    page.get_by_role("option", name="ecg-1").click()
+    page.wait_for_selector("#layout")  # twelve leads again
+
     with page.expect_download() as download:
         page.locator("#save button", has_text="CSV").click()
     assert download.value.suggested_filename == "ecg-1.csv"
     kept = Path(download.value.path())
     named = kept.rename(tmp_path / "kept.csv")
     assert read(named)[0].leads == measured.leads
+
+    assert not list(CACHE.rglob("*.dcm"))  # what was uploaded cannot be fetched by anyone
 
     other = window()
     assert other.locator("#paper svg").count() == 0
