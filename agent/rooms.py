@@ -53,9 +53,19 @@ class Model:
                 self.loading.set_result(llm() if callable(llm) else llm)
         except BaseException as error:  # it is raised where the model is first needed
             self.loading.set_exception(error)
+            return
+        find("measure_ecg").run(recordings.read(sample())[0], {})  # its imports too, while nobody waits
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loading.result(), name)
+    @property
+    def many_steps(self) -> bool:
+        return self.loading.result().many_steps
+
+    # Methods rather than __getattr__: LangGraph looks them up when a session opens, which must not wait.
+    def choose(self, *arguments: Any) -> Any:
+        return self.loading.result().choose(*arguments)
+
+    def write(self, *arguments: Any) -> Any:
+        return self.loading.result().write(*arguments)
 
     def __deepcopy__(self, memo: Any) -> Model:
         return self

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import socket
+import threading
 import zipfile
 from pathlib import Path
 
@@ -156,6 +157,19 @@ def test_a_table_without_rate_waits_for_it(tmp_path):
     assert room.take_pending(250.0, "uV") == []
     assert room.open().get("ecg-1").signal.max() == pytest.approx(1, abs=0.05)
     assert not list(room.open().folder.glob("inbox-*"))
+
+
+def test_recordings_are_seen_while_the_model_still_loads(tmp_path, dicom):
+    go_on = threading.Event()
+    model = Model(lambda: go_on.wait(20) and Scripted())
+    room = Room(model)
+    assert room.take([shutil.copy(dicom, tmp_path / "one.dcm")]) == []
+    room.begin("What is the heart rate?")
+    assert "Loading the language model" in room.chat[-1]["metadata"]["title"]
+    assert not model.loading.done()
+    go_on.set()
+    list(room.answer())
+    assert "61 bpm" in room.chat[-1]["content"]
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line():
