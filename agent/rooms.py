@@ -158,7 +158,7 @@ class Room:
         """Put a question into the chat, with a step that turns until the first word."""
         self.open()
         self.question = question
-        title = "Thinking" if self.model.loading.done() else "Loading the language model, once, a few seconds"
+        title = "Thinking" if self.model.loading.done() else "Loading the language model (once)"
         self.chat = [*self.chat, {"role": "user", "content": question}, waiting(title)]
 
     def answer(self) -> Iterator[bool]:
