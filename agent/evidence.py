@@ -32,7 +32,7 @@ TOPICS: list[tuple[str, str]] = [
         r"|\bqt\b.{0,14}\b(long|prolong\w*|short|normal|lang|largo)\b|prolong\w* qt",
         r"QTc ",
     ),
-    (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"QRS axis"),
+    (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"(QRS|P|T) axis"),
     (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature)\b", r"Ectopic"),
     (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
     (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),

@@ -41,10 +41,13 @@ def test_agrees_with_the_vendor(measured: dict) -> None:
 def test_result_is_plain_json_and_words_agree(measured: dict) -> None:
     json.dumps(measured, allow_nan=False)
     said = sentences(measured)
-    assert f"Heart rate {measured['heart_rate_bpm']} bpm." in said
+    assert f"Heart rate {measured['heart_rate_bpm']} bpm, within the usual 60–100 bpm." in said
+    assert any(sentence.startswith("QTc by Bazett is within the usual limit") for sentence in said)
     assert f"QT interval {measured['qt_ms']} ms." in said
     assert "P waves are present." in said
     assert all(sentence.endswith(".") for sentence in said)
+    child = sentences({**measured, "age": 7})
+    assert not any("usual" in sentence for sentence in child)  # the limits are those of adults
 
 
 @pytest.mark.parametrize("shape", ["smooth", "linear"])

@@ -10,10 +10,10 @@ from __future__ import annotations
 ADULT_YEARS = 18
 
 
-def beside(what: str, value: float, sex: str | None = None) -> str:
+def beside(what: str, value: float) -> str:
     """The words that follow a value, like ", within the usual 60–100 bpm"; "" where there is no limit.
 
-    `what` is a key of `measure_ecg`'s result; `sex` "F" or "M" where it is known.
+    `what` is a key of `measure_ecg`'s result.
     """
     if what == "heart_rate_bpm":
         return f", {_side(value, 60, 100)} the usual 60–100 bpm"

@@ -5,7 +5,7 @@
 
 Rate and rhythm come from the whole recording; the shape of the beat from all of a recording up to `WHOLE_S`, from the
 cleanest `WINDOW_S` of a longer one, which `window_s` and `warnings` then say. What cannot be measured is None and
-`warnings` says why. `sentences` puts the result in words, one fact a sentence.
+`warnings` says why. tools/measure_words.py puts the result in words, one fact a sentence.
 
     result = measure_ecg(recording)
     result["qt_ms"], result["per_lead"]["V2"]["st60_mv"]
@@ -25,8 +25,11 @@ from tools import quality
 from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, without_mains, without_spikes
 from tools.beats import label_beats, r_peaks, rhythm
 from tools.delineate import Marks, global_marks, qrs_marks
+from tools.measure_words import sentences
 from tools.recording import Recording
 from tools.waves import KEYS, axes, measurement_matrix
+
+__all__ = ["measure_ecg", "sentences"]
 
 WHOLE_S = 30.0  # a recording up to this long is measured whole
 WINDOW_S = 10.0  # of a longer one
@@ -43,18 +46,19 @@ ABSENT = {
 
 
 def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = None) -> dict[str, Any]:
-    """Measure an ECG of any leads and length. See the module and `sentences` for what comes back.
+    """Measure an ECG of any leads and length. See the module for how.
 
     Returns
     -------
     heart_rate_bpm, pr_ms, qrs_ms, qt_ms, p_ms, qtc_ms (Bazett), qtc {bazett_ms, …}, {p,qrs,t}_axis_deg, r_peaks_s, rr,
     ectopic, global (ms from R), marks_s (absolute times), per_lead (tools.waves.KEYS), p_waves, paced,
-    atrial_fibrillation_suspected, beats_averaged, quality, window_s, warnings.
+    atrial_fibrillation_suspected, beats_averaged, quality, window_s, age, sex, warnings.
     """
     start, stop = _window(recording)
     part = _cut(recording, start, stop)
     judged = quality.assess(part)
     result: dict[str, Any] = {**ABSENT, "quality": judged, "window_s": [round(start, 3), round(stop, 3)]}
+    result |= {"age": recording.meta.get("age"), "sex": recording.meta.get("sex")}
     warnings = [*recording.warnings, *judged.get("warnings", [])]
     if stop - start < recording.duration_s - 1e-6:
         warnings.append(f"Waves are measured in the cleanest {stop - start:.0f} s, from {start:.0f} s to {stop:.0f} s.")
@@ -249,75 +253,3 @@ def _absolute(marks: Marks | None, r: np.ndarray, start_s: float) -> dict[str, l
     nowhere = np.empty(0)
     times = {name: nowhere if at is None else (r + at) / FS_HZ for name, at in _positions(marks).items()}
     return {name: [round(start_s + float(t), 3) for t in times[name] if t >= 0] for name in MARKS}
-
-
-def sentences(result: dict[str, Any]) -> list[str]:
-    """The result in words, one fact a sentence."""
-    said = _interval_sentences(result)
-    ectopic = result["ectopic"]
-    if ectopic["of"]:
-        said.append(
-            f"Ectopic beats: {ectopic['ventricular']} ventricular and {ectopic['supraventricular']} supraventricular "
-            f"of {ectopic['of']} beats."
-        )
-    if result["atrial_fibrillation_suspected"]:
-        said.append("Atrial fibrillation is suspected: the rhythm is irregularly irregular and no P waves are seen.")
-    if result["paced"]:
-        said.append("Pacing spikes are seen before the QRS.")
-    for title, key in (
-        ("ST level 60 ms after J", "st60_mv"),
-        ("ST level 80 ms after J", "st80_mv"),
-        ("J level", "j_mv"),
-        *((f"{wave} amplitude", f"{wave.lower()}_mv") for wave in "PQRST"),
-    ):
-        values = [f"{lead} {row[key]:.2f} mV" for lead, row in result["per_lead"].items() if _there(row, key)]
-        if values:
-            said.append(f"{title}: {', '.join(values)}.")
-    return [*said, *_quality_sentences(result["quality"]), *result["warnings"]]
-
-
-def _there(row: dict[str, Any], key: str) -> bool:
-    """Whether a lead has a value to tell: levels always, waves where there is one."""
-    return row.get(key) is not None and (row[key] != 0 or key in ("j_mv", "st60_mv", "st80_mv"))
-
-
-def _interval_sentences(result: dict[str, Any]) -> list[str]:
-    said, rr, qtc = [], result["rr"], result["qtc"]
-    if result["heart_rate_bpm"] is not None:
-        said.append(f"Heart rate {result['heart_rate_bpm']} bpm.")
-    if rr["regularity"] is not None:
-        said.append(f"The rhythm is {rr['regularity']} (RR {rr['rr_mean_ms']} ms, SD {rr['rr_sd_ms']} ms).")
-    for title, key in (("PR interval", "pr_ms"), ("QRS duration", "qrs_ms"), ("QT interval", "qt_ms")):
-        if result[key] is not None:
-            said.append(f"{title} {result[key]} ms.")
-    if result["qtc_ms"] is not None:
-        said.append(
-            f"QTc {qtc['bazett_ms']} ms by Bazett, {qtc['fridericia_ms']} ms by Fridericia, "
-            f"{qtc['framingham_ms']} ms by Framingham, {qtc['hodges_ms']} ms by Hodges."
-        )
-    axis = [
-        f"{w} axis {result[k]}°"
-        for w, k in (("QRS", "qrs_axis_deg"), ("P", "p_axis_deg"), ("T", "t_axis_deg"))
-        if result[k] is not None
-    ]
-    if axis:
-        said.append(", ".join(axis) + ".")
-    if result["p_waves"] is not None:
-        said.append(f"P waves are {result['p_waves']}.")
-    if result["p_ms"] is not None:
-        said.append(f"P duration {result['p_ms']} ms.")
-    return said
-
-
-def _quality_sentences(judged: dict[str, Any]) -> list[str]:
-    leads = judged["leads"]
-    bad = {name: lead["reasons"] for name, lead in leads.items() if not lead["usable"]}
-    if bad:
-        return [f"Signal quality: {name} is not usable ({', '.join(why)})." for name, why in bad.items()]
-    if not judged["acceptable"]:
-        return ["Signal quality is not acceptable."]
-    return [
-        f"Signal quality is acceptable in all {len(leads)} leads."
-        if len(leads) > 1
-        else "Signal quality is acceptable."
-    ]

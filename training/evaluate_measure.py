@@ -9,8 +9,8 @@ minus marked, one number a record: mean ± SD with bootstrap 95 % intervals over
 The baseline of the same run is the library alone: openecg on lead II, median over the same beats.
 Beside them stand the limits of the CSE Working Party (2 SD of the referees; Eur Heart J 1985;6:815).
 
-The records fall into halves A and B by a hash of their number. The thresholds were tuned on A; a first scan of the
-QRS threshold saw both, so B is not quite untouched. What this does not show: openecg was trained on a part of LUDB,
+The records fall into halves A and B by a hash of their number. The last settings were chosen on A, but the first
+scans of the QRS, P and T thresholds saw both, so B is not untouched. What this does not show: openecg was trained on a part of LUDB,
 so P and T lean on seen records; the QRS marks do not use it.
 """
 
@@ -223,6 +223,6 @@ def table(figures: dict[str, Any]) -> str:
     rate = figures["heart rate within 1 bpm"]
     lines.append(f"heart rate within 1 bpm: {100 * rate['share']:.1f} % of {rate['records']} records")
     lines.append("P waves: " + ", ".join(f"{name} {count}" for name, count in figures["p waves"].items()))
-    lines.append("Thresholds were tuned on half A (a first scan saw both).")
+    lines.append("Thresholds were last set on half A; first scans saw both halves.")
     lines.append("openecg was trained on a part of LUDB: P and T lean on it, QRS does not.")
     return "\n".join(lines)
