@@ -26,6 +26,7 @@ from tools.registry import PLANNED, TOOLS
 DEFAULT = "smollm2"
 MAX_CALLS = 4
 ADAPTER = WEIGHTS / "tool_use"
+ABSENT = "none"  # in place of a recording where none of the kind is loaded
 NOTHING: list[dict[str, Any]] = []
 
 
@@ -74,15 +75,15 @@ class LocalModel:
     def choose(
         self, recordings: list[str], history: list[dict[str, Any]], question: str, done: list[dict[str, Any]] = NOTHING
     ) -> list[Call]:
-        """Tool calls for the question; [] where none is needed."""
+        """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        matcher = self._matcher(calls_schema(ids))
-        text = "".join(self._text(messages, 160, matcher, lambda: False))
+        text = "".join(self._text(messages, 160, self._matcher(calls_schema(ids)), lambda: False))
         try:
-            return prompts.calls_from_json(text)
+            calls = prompts.calls_from_json(text)
         except (ValueError, KeyError):  # cut by the token limit inside a long text argument
             return []
+        return [call for call in calls if call["arguments"].get("recording") != ABSENT]
 
     def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Stream an answer in the words of the evidence."""
@@ -111,19 +112,21 @@ class LocalModel:
 def calls_schema(ids: list[str]) -> dict[str, Any]:
     """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`.
 
-    Planned tools are among them: a request for one is recognised and answered with "not available yet".
+    A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
+    model can still say what is meant, rather than be pushed to another tool, and the call is dropped. Planned tools
+    are among them: a request for one is recognised and answered with "not available yet".
     """
     options = []
     for tool in (*TOOLS.values(), *PLANNED.values()):
         own = tool.schema()
+        fitting = [name for name in ids if name.rsplit("-", 1)[0] in tool.kinds]
         properties: dict[str, Any] = {"name": {"const": tool.name}}
         required = ["name", *own.get("required", [])]
-        if tool.kinds and ids:
-            properties["recording"] = {"enum": ids}
         if tool.kinds and not tool.recording_optional:
-            if not ids:
-                continue
+            properties["recording"] = {"enum": fitting or [ABSENT]}
             required.insert(1, "recording")
+        elif fitting:
+            properties["recording"] = {"enum": fitting}
         properties |= own["properties"]
         options.append(
             {"type": "object", "properties": properties, "required": required, "additionalProperties": False}

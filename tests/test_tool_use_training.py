@@ -90,6 +90,8 @@ def test_the_adapter_loads_into_the_whole_model(tiny_model, tmp_path, model):
         if "lora_B" in name:
             assert value.abs().sum() > 0, name
     assert not torch.allclose(plain, tuned(ids).logits)
+    again = tool_use.opened(tmp_path, 2)
+    assert {int(name.split("layers.")[1].split(".")[0]) for name in again} == {0, 1}
 
 
 def test_batches_hold_every_example_once():

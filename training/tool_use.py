@@ -15,6 +15,7 @@ import argparse
 import copy
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     validation, training = examples[: len(examples) // 10], examples[len(examples) // 10 :]
     config = LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = get_peft_model(model, config)
+    if args.adapter:
+        set_peft_model_state_dict(model, opened(args.adapter, depth // 2))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=args.lr, weight_decay=0.01)
     rng = random.Random(args.seed)
@@ -167,15 +170,10 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
 def save(model: Any, out: Path, lower: int) -> None:
     """Write the adapter in float16, its layers numbered as in the whole model."""
-    import re
-
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = {
-        re.sub(r"layers\.(\d+)\.", lambda found: f"layers.{int(found[1]) + lower}.", name): value.half().contiguous()
-        for name, value in get_peft_model_state_dict(model).items()
-    }
+    state = {_moved(name, lower): value.half().contiguous() for name, value in get_peft_model_state_dict(model).items()}
     save_file(state, out / "adapter_model.safetensors", metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()
     config |= {
@@ -188,10 +186,23 @@ def save(model: Any, out: Path, lower: int) -> None:
     (out / "adapter_config.json").write_text(json.dumps(keep, indent=1, default=str) + "\n")
 
 
+def opened(adapter: Path, lower: int) -> dict[str, torch.Tensor]:
+    """A saved adapter, its layers numbered as in the upper half."""
+    from safetensors.torch import load_file
+
+    saved = load_file(adapter / "adapter_model.safetensors")
+    return {_moved(name, -lower): value.float() for name, value in saved.items()}
+
+
+def _moved(name: str, by: int) -> str:
+    return re.sub(r"layers\.(\d+)\.", lambda found: f"layers.{int(found[1]) + by}.", name)
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
+    parser.add_argument("--adapter", type=Path, help="go on from this adapter, on other dialogues (--seed)")
     parser.add_argument("--dialogues", type=int, default=4500)
     parser.add_argument("--answers", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
