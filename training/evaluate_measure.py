@@ -10,8 +10,8 @@ The baseline of the same run is the library alone: openecg on lead II, median ov
 Beside them stand the limits of the CSE Working Party (2 SD of the referees; Eur Heart J 1985;6:815).
 
 The records fall into halves A and B by a hash of their number. The last settings were chosen on A, but the first
-scans of the QRS, P and T thresholds saw both, so B is not untouched. What this does not show: openecg was trained on a part of LUDB,
-so P and T lean on seen records; the QRS marks do not use it.
+scans of the QRS, P and T thresholds saw both, so B is not untouched. What this does not show: openecg was trained
+on a part of LUDB, so P and T lean on seen records; the QRS marks do not use it.
 """
 
 from __future__ import annotations
