@@ -5,8 +5,8 @@
 LoRA (Hu et al. 2021) by peft on the upper half of SmolLM2-135M-Instruct. The lower half stays as it is, so its
 activations are computed once and kept: an epoch on two cores costs a third of what it would. The loss is on
 what the model writes, never on what it reads. The state is saved every few minutes; the same command goes on
-from there. A tenth of the dialogues, apart by their words, says when to stop; the held-back prompts of
-`training/data/tool_use_heldout.jsonl` are for `python -m training.evaluate tool_use` alone.
+from there. A tenth of the dialogues says which state is kept. `training/data/tool_use_validation.jsonl` judges the
+phrases, `tool_use_heldout.jsonl` the result (`python -m training.evaluate tool_use`); both are never trained on.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from training.cards import write_card
 
 Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
 
-HELD_BACK = Path(__file__).parent / "data" / "tool_use_heldout.jsonl"
+APART = [Path(__file__).parent / "data" / f"tool_use_{name}.jsonl" for name in ("heldout", "validation")]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def texts(seed: int, dialogues: int, answers: int) -> list[tuple[list[prompts.Message], str]]:
     """Messages and what the model should write after them, for both tasks, in random order."""
     made = []
-    held_back = {_plain(json.loads(line)["user"]) for line in HELD_BACK.read_text().splitlines()}
+    held_back = {_plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
     for turn in tool_use_data.dialogues(seed, dialogues):
         if _plain(turn["user"]) in held_back:
             continue

@@ -33,7 +33,7 @@ TOOLS = {
 FAMILIES = {"ecg": "an ECG", "ppg": "a PPG recording", "spirogram": "a spirogram", "ctg": "a CTG"}
 KINDS = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LEADS = ("12-lead ECG", "3-lead ECG", "1-lead ECG")
-FORMS = {"do": 34, "ask": 42, "terse": 20, "world": 3, "pair": 35, "ref": 26}
+FORMS = {"do": 34, "ask": 42, "terse": 20, "world": 9, "pair": 35, "ref": 26}
 LAYOUTS = {
     "3x4": ["3x4", "3 by 4", "three by four", "3 x 4"],
     "6x2": ["6x2", "6 by 2", "six by two", "6 x 2"],
