@@ -221,13 +221,16 @@ def main() -> None:
 
 
 def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
+    begun = json.loads((args.adapter / "adapter_model.json").read_text())["command"] + "; then " if args.adapter else ""
     return {
         "name": "tool_use",
         "what": "LoRA adapter of SmolLM2-135M-Instruct: chooses tools, answers in the words of the evidence",
         "data": "dialogues written for this project (training/data/tool_use, training/answer_data.py), Apache-2.0",
-        "split": "a tenth for validation; held-back prompts in training/data/tool_use_heldout.jsonl, written apart",
-        "command": f"python -m training.tool_use --out DIR --dialogues {args.dialogues} --answers {args.answers} "
-        f"--epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} --seed {args.seed}",
+        "split": "a tenth of the dialogues says which state is kept; training/data/tool_use_validation.jsonl judges the "
+        "phrases, tool_use_heldout.jsonl the result, both written apart and never trained on",
+        "command": f"{begun}python -m training.tool_use --out DIR --dialogues {args.dialogues} --answers {args.answers} "
+        f"--epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} --seed {args.seed}"
+        + (" --adapter FORMER" if args.adapter else ""),
         "input": "chat text as agent/prompts.py renders it",
         "figures": figures,
         "limits": "English, with a little German, French and Spanish; knows the tools of the contract and no others",
