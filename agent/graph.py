@@ -49,8 +49,8 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
     def plan(state: State) -> State:
         known = [f"{name} ({entry['about']})" for name, entry in state["recordings"].items()]
         calls = llm.choose(known, state["turns"], state["question"], state["results"])
-        done = [(result["name"], result["arguments"]) for result in state["results"]]
-        return {"calls": [call for call in calls if (call["name"], call["arguments"]) not in done]}
+        done = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
+        return {"calls": [call for i, call in enumerate(calls) if call not in done + calls[:i]]}
 
     def act(state: State) -> State:
         emit = get_stream_writer()

@@ -13,6 +13,7 @@ tools' argument schemas. `write` streams an answer; agent/faithful.py judges it 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,7 @@ class LocalModel:
         from agent.decode import Decoder
 
         logging.disable_progress_bar()
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's use of it
         if name == DEFAULT and not smollm2.is_there():
             raise MissingWeights("the default language model is not there yet; run: einthoven weights pull smollm2")
         source = smollm2.folder() if name == DEFAULT else name

@@ -30,6 +30,12 @@ def test_a_question_runs_the_tool_and_answers_with_its_numbers(script, dicom):
     json.dumps(end)
 
 
+def test_a_call_named_twice_runs_once(script, dicom):
+    session = Session(script(MEASURE * 2))
+    session.add(dicom)
+    assert len(ask(session, "heart rate?")[1]["tools"]) == 1
+
+
 def test_an_invented_number_never_reaches_the_reader(script, dicom):
     lies = ["The heart rate is 999 bpm.", "The heart rate is 998 bpm."]
     session = Session(script(MEASURE, lies))
