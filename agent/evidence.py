@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from agent.faithful import number_pairs
+from agent.faithful import LEAD, number_pairs
 
 MOST = 8  # sentences shown to the model
 
@@ -24,15 +24,15 @@ TOPICS: list[tuple[str, str]] = [
         r"\b(rhythm|regular\w*|irregular\w*|rr|r-r|sdnn|rmssd|hrv|variab\w*|pauses?|rhythmus|rythme|ritmo)\b",
         r"The rhythm",
     ),
-    (r"\b(pr|pq|p-r|av (conduction|delay)|first.degree)\b", r"PR "),
-    (r"\b(qrs|q-r-s)\b(?!.{0,3}ax)", r"QRS duration"),
-    (r"\b(qt|q-t)\b", r"QTc? "),
+    (r"\b(pr|pq|p-r|av (conduction|delay)|first.degree)\b", r"PR |Intervals"),
+    (r"\b(qrs|q-r-s)\b(?!.{0,3}ax)", r"QRS duration|Intervals"),
+    (r"\b(qt|q-t)\b", r"QTc? |Intervals"),
     (
         r"\bqtc\w*|\b(bazett|fridericia|framingham|hodges)\b|\bcorrected qt"
         r"|\bqt\b.{0,14}\b(long|prolong\w*|short|normal|lang|largo)\b|prolong\w* qt",
-        r"QTc ",
+        r"QTc |QT interval is not|Intervals",
     ),
-    (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"(QRS|P|T) axis"),
+    (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"(QRS|P|T) axis|Axes"),
     (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature)\b", r"Ectopic"),
     (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
     (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),
@@ -46,9 +46,10 @@ TOPICS: list[tuple[str, str]] = [
         r"|qualität|qualité)\b|\bsignal (is )?good",
         r"Signal quality|Limb|The limb",
     ),
-    (r"\b(intervals?|intervalle)\b", r"PR |QRS duration|QT "),
+    (r"\b(intervals?|intervalle)\b", r"PR |QRS duration|QT |Intervals"),
 ]
-ALWAYS = r"Not available yet|Could not be done|The recording is drawn"
+TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
+ALWAYS = r"Nothing is measured|Not available yet|Could not be done|The recording is drawn"
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
 
@@ -63,7 +64,7 @@ def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
     chosen = [sentence for opening in wanted for sentence in evidence if re.match(opening, _body(sentence))]
     if not any(re.match(opening, _body(sentence)) for opening in wanted[:-1] for sentence in evidence):
         chosen = [sentence for sentence in evidence if sentence in chosen or _is_headline(sentence)]
-    return list(dict.fromkeys(chosen))[:most]
+    return [_narrowed(sentence, question) for sentence in dict.fromkeys(chosen)][:most]
 
 
 def complete(answer: str, question: str, evidence: list[str]) -> bool:
@@ -81,9 +82,17 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     return True
 
 
+def _narrowed(sentence: str, question: str) -> str:
+    """A table of values by lead, cut to the leads that the question names."""
+    table = TABLE.fullmatch(sentence)
+    named = {name.upper() for name in re.findall(rf"\b(?:{LEAD})\b|(?<=lead )I\b", question, re.IGNORECASE)}
+    kept = [cell for cell in table[2].split(", ") if cell.split(" ")[0].upper() in named] if table else []
+    return f"{table[1]}{', '.join(kept)}." if table and kept else sentence
+
+
 def _is_headline(sentence: str) -> bool:
     """Not the long tables of amplitudes, which only a question for them brings."""
-    return not re.match(r"(ST level|[PQRST] amplitude)", _body(sentence))
+    return TABLE.fullmatch(sentence) is None
 
 
 def _body(sentence: str) -> str:

@@ -81,6 +81,12 @@ def test_evidence_is_chosen_by_the_question():
     assert len(relevant("measure it", EVIDENCE)) == len(EVIDENCE) - 1  # all but the table of ST levels
 
 
+def test_a_table_is_cut_to_the_leads_that_are_asked_for():
+    assert relevant("ST elevation in V1?", EVIDENCE) == ["ST level 60 ms after J: V1 -0.02 mV."]
+    assert relevant("ST elevation anywhere?", EVIDENCE) == [EVIDENCE[5]]
+    assert relevant("ST in V6?", EVIDENCE) == [EVIDENCE[5]]  # not there: what is there is shown
+
+
 def test_an_answer_that_leaves_out_what_was_asked_is_incomplete():
     question = "what are the heart rate and the QTc?"
     assert complete("The heart rate is 61 bpm. The QTc is 371 ms by Bazett.", question, EVIDENCE)
