@@ -146,3 +146,13 @@ def test_cinc_2011():
 
     figures = run(Namespace(data=Path(os.environ["EINTHOVEN_DATA"]) / "cinc2011", weights=WEIGHTS, all=False))
     assert figures["model"]["accuracy"]["value"] >= 0.92
+
+
+def test_a_slow_clean_ecg_is_not_flat_and_the_judgement_is_plain_json():
+    import json
+
+    import synthetic
+
+    judged = assess(synthetic.ecg(rate_bpm=40, qt_ms=440).recording)
+    assert all(lead["usable"] for lead in judged["leads"].values())
+    json.dumps(judged)

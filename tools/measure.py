@@ -184,6 +184,9 @@ def _morphology(
 
 
 def _dominant(kinds: list[str]) -> str:
+    """The kind of beat to measure: normal ones wherever there are enough to average, else the commonest."""
+    if kinds.count("N") >= LEAST_BEATS:
+        return "N"
     return max(("N", "S", "V"), key=kinds.count)
 
 

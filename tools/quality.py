@@ -193,7 +193,7 @@ def _judge(features: np.ndarray) -> dict[str, Any]:
             said = words.format(percent=100 * value[name])
             reasons += [said] * (said not in reasons)
             slow_and_clean = name == "flat" and value["alike"] > 0.9  # rests between its beats
-            usable &= bool(value[name] <= bad) or slow_and_clean
+            usable &= bool(value[name] <= bad or slow_and_clean)
     if value["alike"] < 0.4 and value["standing"] < 1.5:
         reasons.append("no beats to be told from noise")
         usable = False
