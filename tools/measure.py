@@ -72,7 +72,7 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
     kinds = _kinds(clean if whole else signal, FS_HZ if whole else recording.fs_hz, peaks_s)
     result |= _rhythm(peaks_s, kinds, warnings, bool(usable))
-    kinds_here = kinds if whole else _kinds(clean, FS_HZ, here / FS_HZ)
+    kinds_here = kinds if whole else _as_in_whole(start + here / FS_HZ, peaks_s, kinds)
     result |= _morphology(clean, spikes, here, kinds_here, usable, recording.leads, start, result["rr"], warnings)
     result["warnings"] = list(dict.fromkeys(warnings))
     return result
@@ -80,6 +80,13 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
 
 def _kinds(signal: np.ndarray, fs_hz: float, peaks_s: np.ndarray) -> list[str]:
     return list(label_beats(signal, fs_hz, np.round(peaks_s * fs_hz).astype(int))) if len(peaks_s) else []
+
+
+def _as_in_whole(here_s: np.ndarray, peaks_s: np.ndarray, kinds: list[str]) -> list[str]:
+    """Kinds of a window's beats as the whole recording has them: what is usual is told by all of it."""
+    if not len(peaks_s):
+        return ["N"] * len(here_s)
+    return [kinds[int(np.abs(peaks_s - at).argmin())] for at in here_s]
 
 
 def _steady(usable: list[str]) -> list[str]:
