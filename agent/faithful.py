@@ -1,9 +1,10 @@
 """Does an answer say only what the evidence says?
 
-Four checks, each on the text alone, so that they hold for any language model:
+Five checks, each on the text alone, so that they hold for any language model:
 
 numbers     each number stands in the evidence with the same digits and unit, said of the same quantity,
             lead, formula and recording ("QT 368 ms" does not support "PR 368 ms")
+states      within, above, absent, regular, … are said of the same quantity as in the evidence
 leads       each lead named in the answer is named in the evidence
 words       each word that carries meaning stands in the evidence, findings and negations among them;
             only the grammar around them (`GLUE`) is the model's own
@@ -22,6 +23,7 @@ QUANTITIES = {
     "qrs axis": "qrs axis", "p axis": "p axis", "t axis": "t axis", "qt interval": "qt", "qt": "qt", "qtc": "qtc",
     "rr": "rr", "sd": "sd", "st level": "st", "st": "st", "r amplitude": "r", "s amplitude": "s", "t amplitude": "t",
     "q amplitude": "q", "p amplitude": "p", "ectopic beats": "ectopic", "ectopic": "ectopic",
+    "p waves": "p waves", "rhythm": "rhythm", "signal quality": "quality",
     "usual": "usual", "limit": "usual", "limits": "usual",  # the number of a limit is not a measurement
 }  # fmt: skip
 LEAD = r"aVR|aVL|aVF|V[1-6]|III|II"
@@ -29,6 +31,7 @@ UNITS = r"bpm|ms|mV|°|%|mm/s|mm/mV|mm|Hz|s|beats|years?|ventricular|supraventri
 TOKEN = re.compile(
     rf"(?P<record>\b[a-z]+-\d+\b)"
     rf"|(?P<quantity>\b(?:{'|'.join(sorted(QUANTITIES, key=len, reverse=True))})\b)"
+    rf"|(?P<state>\b(?:within|above|below|outside|present|absent|regular|irregular|irregularly|acceptable|usable)\b)"
     rf"|(?P<lead>\b(?:{LEAD})\b|\bI(?= -?\d)|(?<=lead )I\b)"
     rf"|(?P<number>(?<![\w.])-?\d+(?:\.\d+)?)\s?(?P<unit>(?:{UNITS})(?![a-zA-Z]))?"
     rf"(?:\s?(?:\(|by |, by )*(?P<formula>Bazett|Fridericia|Framingham|Hodges))?"
@@ -39,7 +42,7 @@ FORMULA = re.compile(r"Bazett|Fridericia|Framingham|Hodges", re.IGNORECASE)
 
 GLUE = frozenset(
     (
-        "a an the this that these those it its is are was were be been and or but also with without of in on "
+        "a an the this that these those it its is are was were be been and or but also with of in on "
         "at for to from by as has have had there here which while both each all other than then so i we you "
         "your can could did does do measured measures shows show shown gives given found seen recording "
         "recordings ecg tracing trace lead leads value values interval duration about because says say tools "
@@ -81,7 +84,15 @@ class Pair:
 
 
 def number_pairs(text: str) -> list[Pair]:
-    """Every number of a text, with the last quantity, lead and recording named before it in the same sentence."""
+    """Every number of a text, with what it is said of."""
+    return [pair for pair in claims(text) if pair.number[-1].isdigit()]
+
+
+def claims(text: str) -> list[Pair]:
+    """Every number and state of a text, with the last quantity, lead and recording named before it in its sentence.
+
+    A state ("within", "absent") stands in the place of the number.
+    """
     pairs = []
     record = None
     for sentence in re.split(r"(?<=[.!?;])\s+|\n", text):
@@ -95,6 +106,8 @@ def number_pairs(text: str) -> list[Pair]:
                 quantity, lead = QUANTITIES[token["quantity"].lower()], None
             elif token["lead"]:
                 lead = token["lead"].upper()
+            elif token["state"]:
+                pairs.append(Pair(token["state"].lower(), None, quantity or first, None, None, record))
             elif token["number"]:
                 unit = token["unit"].lower() if token["unit"] else None
                 formula = token["formula"].lower() if token["formula"] else _formula_before(sentence, token.start())
@@ -117,10 +130,10 @@ def problems(answer: str, evidence: list[str]) -> list[str]:
         return []
     if not evidence:
         return [f"{found[0]!r} without evidence" for found in CLINICAL.finditer(answer)]
-    held = [pair for sentence in evidence for pair in number_pairs(sentence)]
+    held = [pair for sentence in evidence for pair in claims(sentence)]
     found = [
         f"{claim.number} {claim.unit or ''} of {claim.quantity or 'nothing named'} is not in the evidence"
-        for claim in number_pairs(answer)
+        for claim in claims(answer)
         if not any(pair.supports(claim) for pair in held)
     ]
     text = " ".join(evidence)

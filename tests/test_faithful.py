@@ -46,13 +46,23 @@ def test_what_the_evidence_says_may_be_said(answer):
         "V3 is 0.05 mV.",  # a lead that no tool named
         "The rhythm is irregular.",  # another finding
         "The rhythm is not regular.",  # a negation
+        "The heart rate is 61 bpm, above the usual 60–100 bpm.",  # no tool said above
+        "The heart rate is 61 bpm, without regular rhythm.",
         "P waves are present.",
+        "P waves are regular.",  # a state of another quantity
         "The rhythm is regular, which rules out atrial fibrillation.",  # a conclusion of its own
         "This is a healthy heart.",
     ],
 )
 def test_what_it_does_not_say_is_caught(answer):
     assert problems(answer, EVIDENCE)
+
+
+def test_a_state_belongs_to_its_quantity():
+    evidence = ["Heart rate 112 bpm, above the usual 60–100 bpm.", "PR interval 161 ms, within the usual 120–200 ms."]
+    assert not problems(" ".join(evidence), evidence)
+    assert problems("The heart rate is 112 bpm, within the usual 60–100 bpm.", evidence)
+    assert problems("The PR interval is 161 ms, above the usual 120–200 ms.", evidence)
 
 
 def test_recordings_are_not_mixed_up():

@@ -21,6 +21,8 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import binary_dilation, median_filter, uniform_filter1d
 from scipy.signal import resample_poly
 
+from tools.beats import bridged
+
 FS_HZ = 500
 MS = 1000 // FS_HZ  # one sample in ms
 R = 250  # sample of R in a beat
@@ -54,13 +56,7 @@ class Beat:
 
 def resampled(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     """(leads, samples) at `FS_HZ`; gaps (NaN) are bridged by straight lines, missing leads are zero."""
-    filled = np.array(signal, dtype=float)
-    for row in filled:
-        good = np.isfinite(row)
-        if not good.any():
-            row[:] = 0.0
-        elif not good.all():
-            row[~good] = np.interp(np.flatnonzero(~good), np.flatnonzero(good), row[good])
+    filled = bridged(signal)
     up, down = FS_HZ * 100, round(fs_hz * 100)
     common = int(np.gcd(up, down))
     if up == down:

@@ -61,7 +61,13 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
 
 
 def filled(signal: np.ndarray) -> np.ndarray:
-    """Float copy with missing samples bridged and the median taken off; a missing lead is zero."""
+    """`bridged`, with the median of each lead taken off."""
+    out = bridged(signal)
+    return out - np.median(out, axis=1, keepdims=True)
+
+
+def bridged(signal: np.ndarray) -> np.ndarray:
+    """(leads, samples) float copy with missing samples bridged by straight lines; a missing lead is zero."""
     out = np.array(signal, float)
     for row in out:
         known = np.isfinite(row)
@@ -69,7 +75,6 @@ def filled(signal: np.ndarray) -> np.ndarray:
             row[:] = 0
         elif not known.all():
             row[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), row[known])
-        row -= np.median(row)
     return out
 
 
