@@ -77,16 +77,16 @@ def test_a_dropped_try_leaves_the_question_alone():
     assert parts.follow(chat, {"kind": "drop"}) == chat
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-999, 999) | st.text(st.characters(codec="ascii"), max_size=20),
+plain = st.text(st.characters(codec="ascii"), max_size=20).filter(lambda text: not re.match(r"/|[A-Za-z]:\\", text))
+values = st.recursive(  # paths lose their folder: the next test
+    st.none() | st.booleans() | st.integers(-999, 999) | plain,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text("abc", max_size=5), inner, max_size=5),
 )
 
 
 @given(values)
 def test_readable_json_is_still_the_same_json(value):
-    assume_no_path = json.loads(re.sub(r'"/[^"]*"', '"x"', json.dumps(value)))
-    assert json.loads(parts.pretty(assume_no_path)) == assume_no_path
+    assert json.loads(parts.pretty(value)) == value
 
 
 def test_readable_json_is_short_and_names_no_folder():
