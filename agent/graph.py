@@ -22,6 +22,7 @@ from langgraph.graph import END, START, StateGraph
 
 from agent import faithful
 from agent.evidence import complete, relevant
+from agent.llm import ABSENT
 from agent.prompts import Call
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
@@ -104,6 +105,8 @@ def run(call: Call, state: State) -> dict[str, Any]:
     arguments = dict(call["arguments"])
     name = arguments.pop("recording", None)
     try:
+        if name == ABSENT:
+            raise UsageError(f"{call['name']} needs a recording, and none was made")
         if name is not None and name not in state["recordings"]:
             raise UsageError(f"there is no recording {name}; loaded: {', '.join(state['recordings']) or 'none'}")
         tool = find(call["name"])

@@ -22,12 +22,12 @@ from agent import prompts, smollm2
 from agent.prompts import Call
 from encoders.weights import WEIGHTS
 from tools.errors import MissingWeights
-from tools.registry import PLANNED, TOOLS
+from tools.registry import MAKERS, PLANNED, TOOLS
 
 DEFAULT = "smollm2"
 MAX_CALLS = 4
 ADAPTER = WEIGHTS / "tool_use"
-ABSENT = "none"  # in place of a recording where none of the kind is loaded
+ABSENT = "none"  # in place of a recording where none of the kind is loaded, or one that a call before is to make
 NOTHING: list[dict[str, Any]] = []
 
 
@@ -85,7 +85,9 @@ class LocalModel:
             calls = prompts.calls_from_json(text)
         except (ValueError, KeyError):  # cut by the token limit inside a long text argument
             return []
-        return [call for call in calls if call["arguments"].get("recording") != ABSENT]
+        made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
+        first = made[0] if made else len(calls)  # what follows may be about what it makes
+        return [call for i, call in enumerate(calls) if i > first or call["arguments"].get("recording") != ABSENT]
 
     def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Stream an answer in the words of the evidence."""
@@ -115,8 +117,9 @@ def calls_schema(ids: list[str]) -> dict[str, Any]:
     """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`.
 
     A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
-    model can still say what is meant, rather than be pushed to another tool, and the call is dropped. Planned tools
-    are among them: a request for one is recognised and answered with "not available yet".
+    model can still say what is meant, rather than be pushed to another tool, and the call is dropped unless one
+    before it makes a recording ("turn the PPG into an ECG and measure it"). Planned tools are among them: a request
+    for one is recognised and answered with "not available yet".
     """
     options = []
     for tool in (*TOOLS.values(), *PLANNED.values()):

@@ -132,6 +132,8 @@ PLANNED: dict[str, Tool] = {
     )
 }
 
+MAKERS = frozenset({"generate_ecg", "reconstruct_leads", "ppg_to_ecg"})  # their result is a recording
+
 
 def find(name: str) -> Tool:
     """The tool of that name, or a UsageError that says what there is."""

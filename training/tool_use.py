@@ -5,7 +5,7 @@
 LoRA (Hu et al. 2021) by peft on the upper half of SmolLM2-135M-Instruct. The lower half stays as it is, so its
 activations are computed once and kept: an epoch on two cores costs a third of what it would. The loss is on
 what the model writes, never on what it reads. The state is saved every few minutes; the same command goes on
-from there. A tenth of the dialogues says which state is kept. `training/data/tool_use_validation.jsonl` judges the
+from there. A twentieth of the dialogues says which state is kept. `training/data/tool_use_validation.jsonl` judges the
 phrases, `tool_use_heldout.jsonl` the result (`python -m training.evaluate tool_use`); both are never trained on.
 """
 
@@ -22,42 +22,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agent import prompts, smollm2
-from training import answer_data, tool_use_data
+from agent import smollm2
 from training.cards import write_card
+from training.tool_use_texts import conversations, encode
 
 Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
 
-APART = [Path(__file__).parent / "data" / f"tool_use_{name}.jsonl" for name in ("heldout", "validation")]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def texts(seed: int, dialogues: int, answers: int) -> list[tuple[list[prompts.Message], str]]:
-    """Messages and what the model should write after them, for both tasks, in random order."""
-    made = []
-    held_back = {_plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
-    for turn in tool_use_data.dialogues(seed, dialogues):
-        if _plain(turn["user"]) in held_back:
-            continue
-        messages = prompts.choose(turn["recordings"], turn["history"], turn["user"])
-        made.append((messages, prompts.calls_to_json(turn["calls"])))
-        if turn["reply"]:
-            made.append((prompts.answer([], turn["user"]), turn["reply"]))
-    for evidence, question, written in answer_data.answers(seed, answers):
-        made.append((prompts.answer(evidence, question), written))
-    random.Random(seed).shuffle(made)
-    return made
-
-
-def _plain(text: str) -> str:
-    return text.lower().strip(" ?.!")
-
-
-def encode(tokenizer: Any, messages: list[prompts.Message], written: str) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one example; labels are -100 where the model only reads."""
-    read = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    write = tokenizer(written + "<|im_end|>", add_special_tokens=False)["input_ids"]
-    return read + write, [-100] * len(read) + write
 
 
 def halves(model: Any, lower: int) -> tuple[Any, Any]:
@@ -111,7 +82,7 @@ def batches(examples: list[Example], tokens: int, rng: random.Random | None) -> 
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
-    """Train, save the best adapter and its card; returns the figures of the validation tenth."""
+    """Train, save the best adapter and its card; returns the figures of the twentieth that validates."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     from peft.utils import get_peft_model_state_dict
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -122,9 +93,10 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     depth = model.config.num_hidden_layers
     lower, model = halves(model, depth // 2)
-    pairs = texts(args.seed, args.dialogues, args.answers)
-    examples = activations(lower.eval(), [encode(tokenizer, *pair) for pair in pairs])
-    validation, training = examples[: len(examples) // 10], examples[len(examples) // 10 :]
+    talks = conversations(args.seed, args.dialogues, args.answers, args.copies)
+    examples = activations(lower.eval(), [encode(tokenizer, talk) for talk in talks])
+    held = len(examples) // 20
+    validation, training = examples[:held], examples[held:]
     config = LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = get_peft_model(model, config)
     if args.adapter:
@@ -158,9 +130,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             continue
         with torch.no_grad():
             losses = [loss_of(model.eval(), batch).item() for batch in batches(validation, args.tokens, rng=None)]
-        held = sum(losses) / len(losses)
-        if held < best:
-            best = held
+        mean = sum(losses) / len(losses)
+        if mean < best:
+            best = mean
             save(model, args.out, depth // 2)
         state = {"adapter": get_peft_model_state_dict(model), "optimiser": optimiser.state_dict(), "best": best}
         torch.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, state_file)
@@ -204,6 +176,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
     parser.add_argument("--adapter", type=Path, help="go on from this adapter, on other dialogues (--seed)")
     parser.add_argument("--dialogues", type=int, default=4500)
+    parser.add_argument("--copies", type=int, default=2, help="of each hand-written dialogue")
     parser.add_argument("--answers", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)
@@ -226,10 +199,10 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
         "name": "tool_use",
         "what": "LoRA adapter of SmolLM2-135M-Instruct: chooses tools, answers in the words of the evidence",
         "data": "dialogues written for this project (training/data/tool_use, training/answer_data.py), Apache-2.0",
-        "split": "a tenth of the dialogues says which state is kept; training/data/tool_use_validation.jsonl judges "
+        "split": "a twentieth of the dialogues says which state is kept; training/data/tool_use_validation.jsonl judges "
         "the phrases, tool_use_heldout.jsonl the result, both written apart and never trained on",
         "command": f"{begun}python -m training.tool_use --out DIR --dialogues {args.dialogues} "
-        f"--answers {args.answers} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} "
+        f"--answers {args.answers} --copies {args.copies} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} "
         f"--seed {args.seed}" + (" --adapter FORMER" if args.adapter else ""),
         "input": "chat text as agent/prompts.py renders it",
         "figures": figures,
