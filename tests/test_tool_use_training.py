@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training import tool_use
+from training import tool_use, tool_use_texts
+from training.tool_use_texts import encode
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ def arguments(tiny_model, out, *more):
         "30",
         "--answers",
         "6",
+        "--copies",
+        "0",
         "--epochs",
         "1",
         *more,
@@ -43,16 +46,35 @@ def test_the_two_halves_make_the_whole_model(model):
 
 def test_only_what_is_written_is_learnt(tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    ids, labels = tool_use.encode(tokenizer, [{"role": "user", "content": "QTc?"}], "[]")
+    asked, said = {"role": "user", "content": "QTc?"}, {"role": "assistant", "content": "[]"}
+    ids, labels = encode(tokenizer, [asked, said, asked, said])
     learnt = [token for token, label in zip(ids, labels, strict=True) if label != -100]
-    assert tokenizer.decode(learnt) == "[]<|im_end|>"
+    assert tokenizer.decode(learnt) == "[]<|im_end|>" * 2
+    whole = tokenizer.apply_chat_template([asked, said, asked, said], return_dict=True)["input_ids"]
+    assert whole[: len(ids)] == ids
 
 
 def test_no_held_back_prompt_is_trained_on():
-    lines = [line for file in tool_use.APART for line in file.read_text().splitlines()]
+    lines = [line for file in tool_use_texts.APART for line in file.read_text().splitlines()]
     held_back = {json.loads(line)["user"].lower().strip(" ?.!") for line in lines}
-    trained = {messages[-1]["content"].lower().strip(" ?.!") for messages, _ in tool_use.texts(0, 4500, 10)}
+    talks = tool_use_texts.conversations(0, 3000, 10, 2)
+    trained = {one["content"].lower().strip(" ?.!") for talk in talks for one in talk if one["role"] == "user"}
+    assert len(trained) > 5000
     assert not held_back & trained
+
+
+def test_requests_of_one_scene_share_a_conversation():
+    turns = [
+        {"recordings": ["ecg-1 (12-lead ECG)"], "history": [], "user": user, "calls": calls, "reply": None}
+        for user, calls in (
+            ("what is the QTc, please?", [{"name": "measure_ecg", "arguments": {"recording": "ecg-1"}}]),
+            ("HR?", [{"name": "measure_ecg", "arguments": {"recording": "ecg-1"}}]),
+            ("draw one with AF", [{"name": "generate_ecg", "arguments": {"prompt": "AF"}}]),
+        )
+    ]
+    made = tool_use_texts.joined(turns)
+    assert sorted(len(turn["history"]) for turn in made) == [0, 1]  # what makes a recording stays alone
+    assert next(turn for turn in made if turn["history"])["history"][0]["user"] == "HR?"
 
 
 def test_training_stops_and_goes_on(tiny_model, tmp_path, monkeypatch):

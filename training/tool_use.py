@@ -199,11 +199,11 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
         "name": "tool_use",
         "what": "LoRA adapter of SmolLM2-135M-Instruct: chooses tools, answers in the words of the evidence",
         "data": "dialogues written for this project (training/data/tool_use, training/answer_data.py), Apache-2.0",
-        "split": "a twentieth of the dialogues says which state is kept; training/data/tool_use_validation.jsonl judges "
-        "the phrases, tool_use_heldout.jsonl the result, both written apart and never trained on",
+        "split": "a twentieth of the dialogues says which state is kept; training/data/tool_use_validation.jsonl "
+        "judges the phrases, tool_use_heldout.jsonl the result, both written apart and never trained on",
         "command": f"{begun}python -m training.tool_use --out DIR --dialogues {args.dialogues} "
-        f"--answers {args.answers} --copies {args.copies} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} --tokens {args.tokens} "
-        f"--seed {args.seed}" + (" --adapter FORMER" if args.adapter else ""),
+        f"--answers {args.answers} --copies {args.copies} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} "
+        f"--tokens {args.tokens} --seed {args.seed}" + (" --adapter FORMER" if args.adapter else ""),
         "input": "chat text as agent/prompts.py renders it",
         "figures": figures,
         "limits": "English, with a little German, French and Spanish; knows the tools of the contract and no others",

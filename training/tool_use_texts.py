@@ -27,7 +27,7 @@ def conversations(seed: int, dialogues: int, answers: int, copies: int) -> list[
     """
     held_back = {_plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
     turns = tool_use_data.dialogues(seed, dialogues) + written(seed, copies)
-    turns = [turn for turn in turns if _plain(turn["user"]) not in held_back]
+    turns = [turn for turn in turns if not held_back & {_plain(one["user"]) for one in (*turn["history"], turn)}]
     rng = random.Random(seed)
     rng.shuffle(turns)
     made = [_messages(turn) for turn in joined(turns)]
@@ -39,7 +39,7 @@ def conversations(seed: int, dialogues: int, answers: int, copies: int) -> list[
 
 
 def joined(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join requests that stand alone, three of the same scene at a time; the shortest, which could lean, comes first."""
+    """Join requests that stand alone, three of a scene at a time; the shortest, which could lean, comes first."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     made = []
     for turn in turns:

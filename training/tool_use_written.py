@@ -48,7 +48,9 @@ def varied(rng: Random, line: dict[str, Any]) -> dict[str, Any]:
     if line["calls"] and rng.random() < 0.3:
         scene = [re.sub(r"\(\S+ ECG\)", f"({rng.choice(LEADS)})", entry) for entry in scene]
     loaded = {entry.split("-")[0] for entry in scene}
-    if line["calls"] and rng.random() < 0.2:  # a kind that is not asked for lies in front, so that "it" stays what it was
+    if (
+        line["calls"] and rng.random() < 0.2
+    ):  # a kind that is not asked for lies in front, so that "it" stays what it was
         other = rng.choice([kind for kind in ("ppg", "spirogram", "ctg") if kind not in loaded] or [""])
         if other:
             scene.insert(0, f"{other}-1 ({KINDS[other]})")
@@ -69,7 +71,9 @@ def _typed(rng: Random, text: str, style: str) -> str:
 
 
 def _nested(line: dict[str, Any]) -> dict[str, Any]:
-    history = [{"user": turn["user"], "calls": [_call(one) for one in turn["calls"]]} for turn in line.get("history", [])]
+    history = [
+        {"user": turn["user"], "calls": [_call(one) for one in turn["calls"]]} for turn in line.get("history", [])
+    ]
     calls = [_call(one) for one in line["calls"]]
     return {"reply": None, **line, "history": history, "calls": calls}
 
