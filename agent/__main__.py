@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tools.errors import EinthovenError, UsageError
+from tools.errors import EinthovenError, MissingWeights, UnreadableFile, UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,7 +48,8 @@ def parser() -> Parser:
 
     weights = commands.add_parser("weights", help="models on this machine: list, verify, pull NAME")
     weights.add_argument("action", choices=["list", "verify", "pull"])
-    weights.add_argument("name", nargs="?")
+    weights.add_argument("name", nargs="?", help="of pull: smollm2, ecgfounder-12, ecgfounder-1")
+    weights.add_argument("--file", type=Path, metavar="CHECKPOINT", help="of pull: a published file you already have")
     return top
 
 
@@ -134,12 +135,20 @@ def mcp(_: argparse.Namespace) -> int:
 def weights(args: argparse.Namespace) -> int:
     from encoders import weights as shipped
 
-    if args.action == "pull":
-        if args.name != "smollm2":
-            raise UsageError(f"nothing to pull under the name {args.name!r}; there is: smollm2")
+    if args.file and (args.action != "pull" or args.name == "smollm2"):
+        raise UsageError("--file goes with: einthoven weights pull ecgfounder-12 or ecgfounder-1")
+    if args.action == "pull" and args.name == "smollm2":
         from agent import smollm2
 
         print(smollm2.convert())
+        return 0
+    from encoders import founder
+
+    if args.action == "pull":
+        if args.name not in founder.MODELS:
+            there_is = ", ".join(["smollm2", *founder.MODELS])
+            raise UsageError(f"nothing to pull under the name {args.name!r}; there is: {there_is}")
+        pull_founder(args.name, args.file)
         return 0
     wrong = 0
     for name, card in shipped.cards().items():
@@ -153,7 +162,27 @@ def weights(args: argparse.Namespace) -> int:
 
     there = "converted" if smollm2.is_there() else "not there; run: einthoven weights pull smollm2"
     print(f"smollm2  default language model, {there}")
+    for name in founder.MODELS:
+        there = "converted" if founder.where(name).exists() else f"not there; run: einthoven weights pull {name}"
+        print(f"{name}  published foundation model of {len(founder.labels())} labels, {there}")
     return 4 if wrong else 0
+
+
+def pull_founder(name: str, file: Path | None) -> None:
+    """Take a published ECGFounder from `file` or from the hub, unless it is here already."""
+    from encoders import founder
+    from encoders.weights import MissingModel
+
+    if file is None and founder.where(name).exists():
+        print(founder.where(name))
+        return
+    try:
+        made = founder.convert(file, name) if file else founder.fetch(name)
+    except MissingModel as error:
+        raise MissingWeights(str(error)) from None
+    except founder.BadCheckpoint as error:
+        raise UnreadableFile(str(error)) from None
+    print(f"{made.file}  from {made.origin} (sha256 {made.sha256})")
 
 
 COMMANDS = {"chat": chat, "ask": ask, "tools": tools, "mcp": mcp, "weights": weights}

@@ -19,6 +19,10 @@ from platformdirs import user_cache_dir
 WEIGHTS = Path(__file__).parent / "weights"
 
 
+class MissingModel(FileNotFoundError):
+    """A model that is not on this machine; `str(error)` says in one line what to do."""
+
+
 def cache_folder() -> Path:
     """Where models that are made or fetched once are kept; EINTHOVEN_CACHE moves it."""
     return Path(os.environ.get("EINTHOVEN_CACHE") or user_cache_dir("einthoven"))

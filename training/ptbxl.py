@@ -3,7 +3,7 @@
     table = load(Path("ptb-xl"))             # a folder with ptbxl_database.csv
     table.signal, table.labels["superclass"], table.fold
 
-A folder that holds `ptb-xl` and, beside it, `ptb-xl-filtered` (the same layout, band-passed, precordial amplitudes lost)
+A folder that holds `ptb-xl` and, beside it, `ptb-xl-filtered` (the same layout, band-passed, chest amplitudes lost)
 gives both; `table.raw` tells them apart. A label counts where its code is listed, whatever its likelihood, as in the
 benchmark of Strodthoff et al. 2021 (doi 10.1109/JBHI.2020.3022989).
 """
@@ -71,7 +71,9 @@ def load(root: Path) -> Table:
     folders = [root / name for name in SETS if (root / name / "ptbxl_database.csv").exists()]
     folders = [root] if (root / "ptbxl_database.csv").exists() else folders
     if not folders:
-        raise UnreadableFile(f"no ptbxl_database.csv in {root} or in {root}/ptb-xl; name the folder of PTB-XL by --data")
+        raise UnreadableFile(
+            f"no ptbxl_database.csv in {root} or in {root}/ptb-xl; name the folder of PTB-XL by --data"
+        )
     tables = [pd.read_csv(folder / "ptbxl_database.csv", index_col="ecg_id") for folder in folders]
     signals = [_signals(folder, table) for folder, table in zip(folders, tables, strict=True)]
     table = pd.concat(tables)
@@ -103,16 +105,13 @@ def _is_raw(folder: Path, table: pd.DataFrame) -> bool:
     return not any("filter" in line.lower() or "band-pass" in line.lower() for line in comments)
 
 
-def _labels(
-    table: pd.DataFrame, statements: pd.DataFrame
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+def _labels(table: pd.DataFrame, statements: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     listed = [set(ast.literal_eval(text)) for text in table.scp_codes]
     diagnostic = statements[statements.diagnostic == 1]
+    meant = [codes & set(diagnostic.index) for codes in listed]
     groups = {
-        "superclass": [{diagnostic.diagnostic_class[code] for code in codes & set(diagnostic.index)} for codes in listed],
-        "subclass": [
-            {diagnostic.diagnostic_subclass[code] for code in codes & set(diagnostic.index)} for codes in listed
-        ],
+        "superclass": [{diagnostic.diagnostic_class[code] for code in codes} for codes in meant],
+        "subclass": [{diagnostic.diagnostic_subclass[code] for code in codes} for codes in meant],
         "statement": [codes & set(statements.index) for codes in listed],
     }
     names = {
