@@ -12,6 +12,8 @@ import re
 from agent.faithful import LEAD, number_pairs
 
 MOST = 8  # sentences shown to the model
+SAID = r"(?:Urgent: )?(?:No sign of )?"  # how a sentence on a finding opens (tools/interpret_words.py)
+WITHHELD = r"|No interpretation|Conclusion: no"
 
 # question pattern -> opening of the sentences (after an optional "ecg-1: ")
 TOPICS: list[tuple[str, str]] = [
@@ -47,6 +49,40 @@ TOPICS: list[tuple[str, str]] = [
         r"Signal quality|Limb|The limb",
     ),
     (r"\b(intervals?|intervalle)\b", r"PR |QRS duration|QT |Intervals"),
+    # findings
+    (
+        r"\b(interpret\w*|diagnos\w*|findings?|normal|abnormal\w*|wrong|healthy|reads?|reading|summar\w+|befund"
+        r"|conclusion|overall|what does (it|this|the ecg) show|what do you see|urgent|emergency)\b",
+        r"Urgent|Conclusion|No interpretation|Limb leads look|This recording is synthetic",
+    ),
+    (
+        r"\b(a-?fib|afib|af|fibrillation|flutter|arrhythmia|vorhofflimmern)\b",
+        rf"{SAID}(?i:atrial (fibrillation|flutter)|sinus|ventricular fibrillation)\b|RR SD|No QRS stands{WITHHELD}",
+    ),
+    (
+        r"\b(infarct\w*|heart attack|mi|n?stemi|infarkt)\b",
+        rf"{SAID}[\w -]*(infarction|injury|ST elevation)|ST elevation in|(Longest )?Q waves?|QS complex{WITHHELD}",
+    ),
+    (
+        r"\b(ischa?emi\w*|st.?t changes|st.?(depression|elevation)|t.?wave inversions?)\b",
+        rf"{SAID}[\w -]*(ischa?emia|ST-T|ST changes|ST (elevation|depression)|T-wave)[\w -]*(is|are| \()"
+        rf"|ST (level|elevation) in{WITHHELD}",
+    ),
+    (
+        r"\b(hypertroph\w*|lvh|rvh|enlarge\w*|sokolow\w*|cornell)\b",
+        rf"{SAID}[\w -]*(hypertrophy|enlargement)|Sokolow|Cornell|Peguero|R amplitude in{WITHHELD}",
+    ),
+    (
+        r"\b(blocks?|[lr]bbb|bundle.branch|hemiblock|conduction|wpw|wolff\S*|pre-?excitation|lafb|lpfb|av.block)\b",
+        rf"{SAID}[\w -]*(block|conduction|preexcitation|PR interval is (likely|uncertain)){WITHHELD}",
+    ),
+    (r"\b(pac(ed|ing|emaker)\w*|schrittmacher)\b", rf"{SAID}(?i:pacing|ventricular or atrial pacing){WITHHELD}"),
+    (
+        r"\b(why|evidence|because|criteri\w+|explain\w*|justif\w+|supports?|looked|warum)\b",
+        r"(Against|Hiding|Sokolow|Cornell|Peguero|Q wave|QS complex|ST elevation in|RR SD|R wave|R\' amplitude"
+        r"|S wave|[A-Z][\w -]* ((is|are) (likely|uncertain)))|.*\((AHA|Fourth|ESC|ACC|Sokolow|Casale|Peguero)",
+    ),
+    (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
 ALWAYS = r"Nothing is measured|Not available yet|Could not be done|The recording is drawn"

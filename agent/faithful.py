@@ -1,10 +1,12 @@
 """Does an answer say only what the evidence says?
 
-Five checks, each on the text alone, so that they hold for any language model:
+Six checks, each on the text alone, so that they hold for any language model:
 
 numbers     each number stands in the evidence with the same digits and unit, said of the same quantity,
             lead, formula and recording ("QT 368 ms" does not support "PR 368 ms")
 states      within, above, absent, regular, … are said of the same quantity as in the evidence
+findings    each finding named is said of in the evidence in the same way: likely, uncertain, no sign of
+            (agent/findings.py); a probability belongs to its finding
 leads       each lead named in the answer is named in the evidence
 words       each word that carries meaning stands in the evidence, findings and negations among them;
             only the grammar around them (`GLUE`) is the model's own
@@ -18,15 +20,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from agent import findings
+
 QUANTITIES = {
     "heart rate": "rate", "rate": "rate", "pr interval": "pr", "pr": "pr", "qrs duration": "qrs", "qrs": "qrs",
     "qrs axis": "qrs axis", "p axis": "p axis", "t axis": "t axis", "qt interval": "qt", "qt": "qt", "qtc": "qtc",
     "rr": "rr", "sd": "sd", "st level": "st", "st": "st", "r amplitude": "r", "s amplitude": "s", "t amplitude": "t",
     "q amplitude": "q", "p amplitude": "p", "ectopic beats": "ectopic", "ectopic": "ectopic",
+    "sokolow-lyon voltage": "sokolow", "cornell voltage": "cornell", "peguero-lo presti voltage": "peguero",
+    "p duration": "p duration", "s depth": "s", "j level": "st", "st elevation": "st", "q wave": "q",
+    "probability": "probability", "threshold": "threshold",
     "p waves": "p waves", "rhythm": "rhythm", "signal quality": "quality",
     "usual": "usual", "limit": "usual", "limits": "usual",  # the number of a limit is not a measurement
 }  # fmt: skip
 LEAD = r"aVR|aVL|aVF|V[1-6]|III|II"
+OF_A_FINDING = ("probability", "threshold")
 UNITS = r"bpm|ms|mV|°|%|mm/s|mm/mV|mm|Hz|s|beats|years?|ventricular|supraventricular|leads?"
 TOKEN = re.compile(
     rf"(?P<record>\b[a-z]+-\d+\b)"
@@ -68,6 +76,7 @@ class Pair:
     lead: str | None
     formula: str | None
     record: str | None
+    finding: str | None = None  # whose probability or threshold it is
 
     def supports(self, claim: Pair) -> bool:
         """Whether this evidence holds the claim: equal where the claim says something, and digits always."""
@@ -79,6 +88,7 @@ class Pair:
                 (self.lead, claim.lead),
                 (self.formula, claim.formula),
                 (self.record, claim.record),
+                (self.finding, claim.finding),
             )
         )
 
@@ -112,8 +122,16 @@ def claims(text: str) -> list[Pair]:
                 unit = token["unit"].lower() if token["unit"] else None
                 formula = token["formula"].lower() if token["formula"] else _formula_before(sentence, token.start())
                 where = token["place"].upper() if token["place"] else lead
-                pairs.append(Pair(token["number"], unit, quantity or first, where, formula, record))
+                whose = _finding_before(sentence, token.start()) if quantity in OF_A_FINDING else None
+                pairs.append(Pair(token["number"], unit, quantity or first, where, formula, record, whose))
     return pairs
+
+
+def _finding_before(sentence: str, end: int) -> str | None:
+    """The last finding named before a place, else the first of the sentence."""
+    named = findings.named(sentence)
+    before = [name for name, start, _ in named if start < end]
+    return before[-1] if before else named[0][0] if named else None
 
 
 def _formula_before(sentence: str, end: int) -> str | None:
@@ -138,6 +156,7 @@ def problems(answer: str, evidence: list[str]) -> list[str]:
     ]
     text = " ".join(evidence)
     named = {lead.upper() for lead in re.findall(rf"\b(?:{LEAD})\b", text)}
+    found += findings.problems(answer, evidence)
     found += [
         f"lead {lead} is not in the evidence"
         for lead in re.findall(rf"\b(?:{LEAD})\b", answer)

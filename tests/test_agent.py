@@ -53,9 +53,9 @@ def test_a_second_try_that_holds_is_taken(script, dicom):
 
 
 def test_a_planned_tool_is_not_available_yet(script, dicom):
-    session = Session(script([{"name": "interpret_ecg", "arguments": {"recording": "ecg-1"}}]))
+    session = Session(script([{"name": "predict_vtvf_risk", "arguments": {"recording": "ecg-1"}}]))
     session.add(dicom)
-    assert "not available yet: interpret_ecg" in ask(session, "any infarct?")[1]["answer"].lower()
+    assert "not available yet: predict_vtvf_risk" in ask(session, "risk of VF?")[1]["answer"].lower()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_it_calls_by_its_own_tool_calls_and_sees_the_results(server, dicom):
     assert "Heart rate 61 bpm" in end["answer"]
     offered = [tool["function"]["name"] for tool in Served.seen[0]["tools"]]
     assert "measure_ecg" in offered
-    assert "interpret_ecg" not in offered  # what does not exist is not offered
+    assert "predict_vtvf_risk" not in offered  # what does not exist is not offered
     assert any(message["role"] == "tool" for message in Served.seen[1]["messages"])
 
 

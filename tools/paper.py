@@ -194,11 +194,7 @@ def plot_recording(recording: Recording, arguments: PlotRecording, out: Path | N
     """Write the recording on ECG paper into `out`; the file is named after the signal, so the same input
     gives the same file and two recordings never overwrite each other."""
     sheet, page, said = compose(recording, arguments.layout)
-    words = repr((recording.fs_hz, recording.leads, sorted(recording.meta.items()))).encode()
-    digest = hashlib.sha256(words + np.ascontiguousarray(recording.signal).tobytes()).hexdigest()[:8]
-    folder = Path() if out is None else Path(out)
-    path = folder / f"ecg-{digest}-{page.layout}.{arguments.format}"
-    _write(sheet, path)
+    path = save(sheet, recording, page.layout, arguments.format, out)
     return {
         "figure": str(path),
         "layout": page.layout,
@@ -206,6 +202,15 @@ def plot_recording(recording: Recording, arguments: PlotRecording, out: Path | N
         "seconds": round(page.stop_s - page.start_s, 3),
         "warnings": said,
     }
+
+
+def save(sheet: Sheet, recording: Recording, what: str, form: str, out: Path | None) -> Path:
+    """Write a drawing of the recording into `out`, whole or not at all; the file."""
+    words = repr((recording.fs_hz, recording.leads, sorted(recording.meta.items()))).encode()
+    digest = hashlib.sha256(words + np.ascontiguousarray(recording.signal).tobytes()).hexdigest()[:8]
+    path = (Path() if out is None else Path(out)) / f"ecg-{digest}-{what}.{form}"
+    _write(sheet, path)
+    return path
 
 
 def _write(sheet: Sheet, path: Path) -> None:

@@ -105,6 +105,12 @@ TOOLS: dict[str, Tool] = {
             "tools.measure",
         ),
         Tool(
+            "interpret_ecg",
+            "What an ECG shows, how sure that is, and why.",
+            OfRecording,
+            "tools.interpret",
+        ),
+        Tool(
             "plot_recording",
             "Draw the recording on ECG paper, 25 mm/s and 10 mm/mV.",
             PlotRecording,
@@ -116,7 +122,6 @@ TOOLS: dict[str, Tool] = {
 PLANNED: dict[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("interpret_ecg", "What an ECG shows, how sure that is, and why.", OfRecording),
         Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", OfRecording),
         Tool("reconstruct_leads", "Rebuild the twelve leads from fewer.", OfRecording),
         Tool(
