@@ -29,6 +29,7 @@ from encoders.weights import WEIGHTS, MissingModel
 GROUPS = ("superclass", "subclass", "statement")
 FILE = WEIGHTS / "reading.safetensors"
 MOST_WINDOWS = 6  # of 10 s, spread over a longer recording
+LOOKED_S = 2  # length of the stretches that are hidden in turn
 
 
 @dataclass(frozen=True)
@@ -111,37 +112,39 @@ class Reader:
             places,
         )
 
-    def look(self, signal: np.ndarray, fs_hz: float, leads: tuple[str, ...], code: str, group: str) -> dict[str, list]:
-        """Where the network looked: how far its probability of `code` falls when a lead or a second is hidden.
+    @torch.inference_mode()
+    def look(
+        self, signal: np.ndarray, fs_hz: float, leads: tuple[str, ...], wanted: list[tuple[str, str]]
+    ) -> list[dict[str, list]]:
+        """Where the network looked for each (group, code) of `wanted`, in the first ten seconds.
 
-        {"leads": [(lead, drop)], "times": [(start_s, stop_s, drop)]}, largest drop first (Zeiler and Fergus 2014).
+        {"leads": [(lead, drop)], "times": [(start_s, stop_s, drop)]}, largest drop first: how far its probability falls
+        when a lead, or a stretch of two seconds, is hidden from attention (occlusion; Zeiler and Fergus 2014).
         """
         windows, known, index = prepared(signal, fs_hz, leads)
-        signal_10s, known_10s = windows[:1], known[:1]
-        hidden = [known_10s[0].copy()]
+        tokens, there = self.net.stemmed(*_tensors(windows[:1], known[:1], index))
+        spans = [(start, start + LOOKED_S) for start in range(0, SAMPLES // FS_HZ, LOOKED_S)]
+        hidden = there.repeat(1 + len(index) + len(spans), 1, 1)
         for row in range(len(index)):
-            hidden.append(known_10s[0].copy())
-            hidden[-1][row] = False
-        seconds = range(SAMPLES // FS_HZ)
-        for second in seconds:
-            hidden.append(known_10s[0].copy())
-            hidden[-1][:, second * FS_HZ : (second + 1) * FS_HZ] = False
-        out = self._net(np.repeat(signal_10s, len(hidden), axis=0), np.stack(hidden), index)
-        p = torch.sigmoid(out[group][:, self.codes[group].index(code)]).numpy()
-        drop = np.round(p[0] - p[1:], 4)
-        by_lead = [(measures.LEADS[i], float(d)) for i, d in zip(index, drop, strict=False)]
-        by_time = [(float(s), float(s + 1), float(d)) for s, d in zip(seconds, drop[len(index) :], strict=True)]
-        return {
-            "leads": sorted(by_lead, key=lambda pair: -pair[1]) if len(index) > 1 else [],
-            "times": sorted(by_time, key=lambda three: -three[2]),
-        }
+            hidden[1 + row, row] = False
+        for row, (start, stop) in enumerate(spans, 1 + len(index)):
+            hidden[row, :, start * FS_HZ // PATCH : stop * FS_HZ // PATCH] = False
+        out = self.net.read(tokens.expand(len(hidden), -1, -1, -1), hidden)
+        found = []
+        for group, code in wanted:
+            p = torch.sigmoid(out[group][:, self.codes[group].index(code)]).numpy()
+            drop = [round(float(value), 4) for value in p[0] - p[1:]]
+            by_lead = [(measures.LEADS[i], value) for i, value in zip(index, drop, strict=False)]
+            by_time = [(float(a), float(b), value) for (a, b), value in zip(spans, drop[len(index) :], strict=True)]
+            found.append({
+                "leads": sorted(by_lead, key=lambda pair: -pair[1]) if len(index) > 1 else [],
+                "times": sorted(by_time, key=lambda three: -three[2]),
+            })  # fmt: skip
+        return found
 
     @torch.inference_mode()
     def _net(self, signal: np.ndarray, known: np.ndarray, index: list[int]) -> dict[str, torch.Tensor]:
-        lead = torch.tensor(index).expand(len(signal), -1)
-        return self.net(
-            torch.from_numpy(signal), torch.from_numpy(known), lead, torch.ones(lead.shape, dtype=torch.bool)
-        )
+        return self.net(*_tensors(signal, known, index))
 
     def tree_logits(self, vectors: np.ndarray, chest_voltage: np.ndarray | None = None) -> np.ndarray:
         """(records, all codes) logits of the trees over `measures.vector`s; `chest_voltage` False: it was lost."""
@@ -159,6 +162,12 @@ class Reader:
             out[group] = combined(self.fusion[group], of_net[group], trees)
             start += size
         return out
+
+
+def _tensors(signal: np.ndarray, known: np.ndarray, index: list[int]) -> tuple[torch.Tensor, ...]:
+    """Arguments of the network for a recording whose voltages are those recorded."""
+    lead = torch.tensor(index).expand(len(signal), -1)
+    return torch.from_numpy(signal), torch.from_numpy(known), lead, torch.ones(lead.shape, dtype=torch.bool)
 
 
 def combined(fusion: dict[str, list[float]], net: np.ndarray, trees: np.ndarray | None) -> np.ndarray:

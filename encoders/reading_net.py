@@ -71,6 +71,10 @@ class ReadingNet(nn.Module):
         self.embedding = nn.Linear(pooled, shape.embedding)
 
     def forward(self, signal: Tensor, known: Tensor, lead: Tensor, voltage: Tensor) -> dict[str, Tensor]:
+        return self.read(*self.stemmed(signal, known, lead, voltage))
+
+    def stemmed(self, signal: Tensor, known: Tensor, lead: Tensor, voltage: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, L, TOKENS, width) before they have seen each other, and which of them are there (B, L, TOKENS)."""
         form, spread = standardised(signal, known)
         batch, leads, samples = form.shape
         both = torch.stack([form, known.float()], dim=2).view(batch * leads, 2, samples)
@@ -78,7 +82,10 @@ class ReadingNet(nn.Module):
         there = known.view(batch, leads, TOKENS, PATCH).float().mean(-1) > 0.5  # (B, L, T)
         told = voltage.float()
         size = torch.stack([torch.log(spread.clamp_min(1e-3)) * told, told], dim=-1)  # (B, L, 2)
-        tokens = tokens + (self.lead(lead) + self.voltage(size))[:, :, None] + self.time
+        return tokens + (self.lead(lead) + self.voltage(size))[:, :, None] + self.time, there
+
+    def read(self, tokens: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """From tokens and what is there to the outputs of `forward`."""
         for block in self.blocks:
             tokens = block(tokens, there)
         tokens = self.norm(tokens)

@@ -48,9 +48,10 @@ class Fake:
             places=[],
         )
 
-    def look(self, signal, fs_hz, leads, code, group):
-        self.looked.append((code, group))
-        return {"leads": [("V1", 0.5), ("II", 0.1), ("I", -0.1)], "times": [(1.0, 1.4, 0.3), (2.0, 2.4, 0.0)]}
+    def look(self, signal, fs_hz, leads, wanted):
+        self.looked += wanted
+        place = {"leads": [("V1", 0.5), ("II", 0.1), ("I", -0.1)], "times": [(1.0, 1.4, 0.3), (2.0, 2.4, 0.0)]}
+        return [place for _ in wanted]
 
 
 @pytest.fixture

@@ -158,10 +158,9 @@ def _read(
     result |= {"probabilities": probabilities, "encoder": encoder.name}
     result["no_sign_of"] = _no_sign_of(probabilities, reading.thresholds, reading.uncertain)
     important = [finding for finding in findings if finding.probability is not None and finding.code not in HARMLESS]
-    looked = {}
-    for finding in important[:LOOKED_AT]:
-        places = encoder.look(signal, fs_hz, leads, finding.code, finding.group)
-        looked[finding.code] = _places(places, start_s)
+    first = important[:LOOKED_AT]
+    places = encoder.look(signal, fs_hz, leads, [(finding.group, finding.code) for finding in first]) if first else []
+    looked = {finding.code: _places(place, start_s) for finding, place in zip(first, places, strict=True)}
     return findings, looked
 
 
