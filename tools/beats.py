@@ -8,7 +8,8 @@
 
 1. Each lead becomes an envelope of its QRS band (band pass, square and integrate as Pan & Tompkins, IEEE Trans Biomed
    Eng 1985;32:230) divided by its own running beat height. A lead counts by how far its beats stand above its own
-   background at that moment and by how even they are, so a flat, missing or noisy lead falls silent.
+   background at that moment and by how even they are, so a flat or noisy lead falls silent; where a lead was not
+   recorded (tools/gaps.py), the others have its say.
 2. Peaks of the fused envelope are candidates. The best sequence of candidates, under a cost for weak peaks, short
    intervals and gaps, is found by dynamic programming: what a search-back with rules does, in one stroke.
 3. Each beat moves to the extremum of one reference signal, the same mixture of leads for all beats.
@@ -24,6 +25,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from scipy import signal as dsp
+
+from tools.gaps import at_times, bridged, gaps, middle
 
 WORK_HZ = 200.0  # the QRS band needs no more
 QRS_BAND_HZ = (7.0, 28.0)
@@ -50,32 +53,20 @@ def r_peaks(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     signal = np.atleast_2d(signal)
     if signal.shape[1] < fs_hz:
         return np.empty(0, int)
-    clean = filled(signal)
+    clean, gap = filled(signal), gaps(signal, fs_hz)
     envelope = qrs_envelope(resampled(clean, fs_hz))
-    height, weight = lead_weights(envelope)
+    height, weight = lead_weights(envelope, at_times(gap, np.arange(envelope.shape[1]) / WORK_HZ * fs_hz))
     fused = (weight * np.minimum(envelope / height, 2)).sum(0)
     fused = ndimage.uniform_filter1d(fused, int(0.06 * WORK_HZ))
     candidates, _ = dsp.find_peaks(fused, height=0.15, distance=int(0.18 * WORK_HZ))
     times_s = candidates[_best_sequence(candidates / WORK_HZ, fused[candidates])] / WORK_HZ
-    return _refined(clean, fs_hz, times_s, weight / height)
+    return _refined(clean, gap, fs_hz, times_s, weight / height)
 
 
 def filled(signal: np.ndarray) -> np.ndarray:
     """`bridged`, with the median of each lead taken off."""
     out = bridged(signal)
     return out - np.median(out, axis=1, keepdims=True)
-
-
-def bridged(signal: np.ndarray) -> np.ndarray:
-    """(leads, samples) float copy with missing samples bridged by straight lines; a missing lead is zero."""
-    out = np.array(signal, float)
-    for row in out:
-        known = np.isfinite(row)
-        if not known.any():
-            row[:] = 0
-        elif not known.all():
-            row[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), row[known])
-    return out
 
 
 def resampled(x: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -93,15 +84,16 @@ def qrs_envelope(work: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(power, 0))
 
 
-def lead_weights(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lead_weights(envelope: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Running beat height (mV) and weight (sums to 1, or 0 where no lead shows beats), (leads, samples) each."""
-    leads, samples = envelope.shape
+    samples = envelope.shape[1]
     block = min(int(BLOCK_S * WORK_HZ), samples)
     count = samples // block
-    blocks = envelope[:, : count * block].reshape(leads, count, block)
-    highest = blocks.max(2)
+    blocks = [_recorded_blocks(row, ~lost, count, block) for row, lost in zip(envelope, gap, strict=True)]
+    highest = np.stack([part.max(1) for part in blocks])
     height = ndimage.median_filter(highest, (1, 5), mode="nearest")
-    floor = ndimage.median_filter(np.quantile(blocks, 0.15, axis=2), (1, 5), mode="nearest")
+    quiet = np.stack([np.quantile(part, 0.15, axis=1) for part in blocks])
+    floor = ndimage.median_filter(quiet, (1, 5), mode="nearest")
     burst = np.maximum(0, np.log(np.maximum(highest, 1e-9) / np.maximum(height, 1e-9)))
     burst = ndimage.percentile_filter(burst, 85, (1, 11), mode="nearest")  # loose electrodes strike again
     standing = np.clip(height / np.maximum(floor, 1e-6) - 2.3, 0, 30) * (height > SMALLEST_MV)
@@ -112,7 +104,19 @@ def lead_weights(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     def spread(rows: np.ndarray) -> np.ndarray:
         return np.stack([np.interp(at, centres, row) for row in rows])
 
-    return spread(np.maximum(height, 1e-9)), spread(weight)
+    share = spread(weight)
+    heard = share * ~gap
+    heard = heard * (share.sum(0) / np.maximum(heard.sum(0), 1e-9))  # by exactly 1 where all leads are recorded
+    return spread(np.maximum(height, 1e-9)), heard
+
+
+def _recorded_blocks(row: np.ndarray, known: np.ndarray, count: int, block: int) -> np.ndarray:
+    """(count, up to `block`) samples of each block; a block that was not recorded whole has the nearest that were."""
+    at = np.flatnonzero(known)
+    if not len(at):
+        return np.zeros((count, 1))
+    first = np.searchsorted(at, np.arange(count) * block).clip(0, max(len(at) - block, 0))
+    return row[at[first[:, None] + np.arange(min(block, len(at)))]]
 
 
 def _best_sequence(times_s: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -140,13 +144,14 @@ def _best_sequence(times_s: np.ndarray, heights: np.ndarray) -> np.ndarray:
     return np.array(chain[::-1])
 
 
-def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _refined(clean: np.ndarray, gap: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Move each beat to the extremum, within 90 ms, of the leads' mixture in which R waves stand up."""
     times_s = times_s[(times_s > 0.03) & (times_s < clean.shape[1] / fs_hz - 0.03)]  # half a beat has no peak
     if len(times_s) == 0:
         return np.empty(0, int)
     band = (1.0, min(40.0, 0.45 * fs_hz))
     smooth = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), clean, axis=1)
+    smooth[gap] = np.nan
     reach = int(0.09 * fs_hz)
     windows = np.round(times_s * fs_hz).astype(int)[:, None] + np.arange(-reach, reach + 1)
     windows = np.clip(windows, 0, clean.shape[1] - 1)
@@ -154,28 +159,40 @@ def _refined(clean: np.ndarray, fs_hz: float, times_s: np.ndarray, weight: np.nd
     mixture = np.zeros(windows.shape)
     for row, share in zip(smooth, weight, strict=True):
         beats = row[windows]
-        shape = np.median(beats, 0)
+        shape = np.nan_to_num(middle(beats, 0))
         upright = 1 if shape.max() >= -0.6 * shape.min() else -1
-        mixture += upright * share[at, None] * beats
+        mixture += upright * share[at, None] * np.nan_to_num(beats)
     mixture = np.maximum(mixture, -0.5 * mixture)  # a beat that points down has its peak there
     peaks = np.unique(windows[np.arange(len(windows)), np.argmax(mixture, 1)])
     heard = weight[:, at].mean(1) > 0
-    if len(peaks) >= 4 and np.median(alike_beats(smooth[heard], fs_hz, peaks), 1).max() < ALIKE:
-        return np.empty(0, int)  # "beats" that share no shape in any lead are noise
+    if len(peaks) >= 4 and _noise(alike_beats(smooth[heard], fs_hz, peaks)):
+        return np.empty(0, int)
     return peaks
 
 
+def _noise(alike: np.ndarray) -> bool:
+    """Whether "beats" share no shape in any lead; the fewer a lead has, the more alike they are by chance."""
+    count = np.isfinite(alike).sum(1)
+    chance = 1 / np.sqrt(np.maximum(count, 1)) - 1 / np.sqrt(alike.shape[1])
+    told = count > 1
+    least = np.minimum(ALIKE + chance, 0.95)
+    return bool(told.any() and (middle(alike, 1)[told] < least[told]).all())
+
+
 def _windows(x: np.ndarray, fs_hz: float, peaks: np.ndarray, before_s: float, after_s: float) -> np.ndarray:
-    """(leads, beats, samples) around the peaks, mean taken off; the ends of the record are repeated."""
+    """(leads, beats, samples) around the peaks, mean taken off; the ends of the record are repeated.
+
+    Of a beat that a lead did not record whole, nothing is known in it: NaN.
+    """
     span = np.arange(-round(before_s * fs_hz), round(after_s * fs_hz) + 1)
     beats = x[:, np.clip(np.asarray(peaks)[:, None] + span, 0, x.shape[1] - 1)]
     return beats - beats.mean(2, keepdims=True)
 
 
 def alike_beats(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
-    """(leads, beats) correlation of each beat's QRS with the median beat of its lead."""
+    """(leads, beats) correlation of each beat's QRS with the median beat of its lead; NaN where it is not known."""
     beats = _windows(x, fs_hz, peaks, 0.12, 0.12)
-    typical = np.median(beats, 1, keepdims=True)
+    typical = middle(beats, 1, keepdims=True)
     power = (beats**2).sum(2) * (typical**2).sum(2)
     return (beats * typical).sum(2) / np.sqrt(power + 1e-12)
 
@@ -196,9 +213,10 @@ def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str
     peaks = np.asarray(peaks, int)
     if len(peaks) < 4:
         return ["N"] * len(peaks)
-    x = filled(np.atleast_2d(signal))
+    signal = np.atleast_2d(signal)
     band = (1.0, min(40.0, 0.45 * fs_hz))
-    x = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), x, axis=1)
+    x = dsp.sosfiltfilt(dsp.butter(2, band, "band", fs=fs_hz, output="sos"), filled(signal), axis=1)
+    x[gaps(signal, fs_hz)] = np.nan
     alike, wider = _shape(x, fs_hz, peaks)
     rr_s = np.diff(peaks) / fs_hz
     usual_s = ndimage.median_filter(rr_s, min(len(rr_s), 11) | 1, mode="nearest")
@@ -212,22 +230,34 @@ def label_beats(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> list[str
 
 
 def _shape(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each beat, (beats,): correlation with the typical QRS over the good leads, and width relative to it."""
+    """Of each beat, (beats,): correlation with the typical QRS over the good leads, and width relative to it.
+
+    The good leads are chosen among those that recorded the beat; one that no lead recorded whole counts as usual.
+    """
     beats = _windows(x, fs_hz, peaks, 0.15, 0.2)
-    typical = np.median(beats, 1, keepdims=True)
-    good = np.median(alike_beats(x, fs_hz, peaks), 1)
-    keep = good >= max(0.7, np.quantile(good, 0.5)) if good.max() >= 0.7 else good == good.max()
-    beats, typical = beats[keep], typical[keep]
+    known = np.isfinite(beats[:, :, 0])
+    good = np.where(known, middle(alike_beats(x, fs_hz, peaks), 1)[:, None], np.nan)  # (leads, beats)
+    best, half = np.nan_to_num(good, nan=-1).max(0), middle(good, 0)
+    keep = np.where(best >= 0.7, good >= np.maximum(0.7, half), good == best)
+    chosen = keep.any(1)
+    if not chosen.any():
+        return np.ones(len(peaks)), np.ones(len(peaks))
+    beats, keep = beats[chosen], keep[chosen]
+    typical = middle(beats, 1, keepdims=True)
     size = np.sqrt((typical**2).mean((1, 2), keepdims=True)) + 1e-6  # every lead counts the same
-    flat = np.concatenate(list(beats / size), 1)  # (beats, leads x samples)
-    model = np.median(flat, 0)
-    alike = flat @ model / np.sqrt((flat**2).sum(1) * (model**2).sum() + 1e-12)
-    return alike, _spread_s(beats / size) / _spread_s(typical / size)
+    scaled = np.where(keep[:, :, None], beats / size, np.nan)
+    flat = np.concatenate(list(scaled), 1)  # (beats, leads x samples)
+    model = np.nan_to_num(np.concatenate(list((typical / size)[:, 0])))
+    told, flat = np.isfinite(flat), np.nan_to_num(flat)
+    alike = flat @ model / np.sqrt((flat**2).sum(1) * (told @ model**2) + 1e-12)
+    wider = _spread_s(scaled) / _spread_s(np.where(keep[:, :, None], typical / size, np.nan))
+    seen = keep.any(0)
+    return np.where(seen, alike, 1), np.where(seen, wider, 1)
 
 
 def _spread_s(beats: np.ndarray) -> np.ndarray:
     """(beats,) spread of the slope's energy around its centre: what a wide QRS has more of."""
-    energy = (np.diff(beats, axis=2) ** 2).sum(0)
+    energy = np.nan_to_num(np.diff(beats, axis=2) ** 2).sum(0)
     energy = np.maximum(energy - np.median(energy, 1, keepdims=True), 0)
     at = np.arange(energy.shape[1])
     total = energy.sum(1) + 1e-12

@@ -12,6 +12,7 @@ earliest onset to the latest offset in any lead (CSE Working Party, Eur Heart J 
     marks = global_marks(beat)      # tools.average.representative_beat
 
 Positions are samples of the beat (R at `average.R`); thresholds are parts of the wave's own height, so gain is free.
+A lead that was not recorded there (NaN) does not speak of a wave.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tools.alignment import velocity
 from tools.average import LENGTH, Beat, R
+from tools.gaps import bridged
 
 STRIP = 5000  # samples the library takes at once: 10 s
 COPIES = 3  # of each lead's beat in a strip; the middle one is read
@@ -58,12 +61,6 @@ def global_marks(beat: Beat, regular: bool = True) -> Marks:
     t_peak, t_off, t_reason = _t_marks(beat, on, off, probability[:, :, T])
     p_on, p_off, p_reason = _p_marks(beat, on, t_off, probability[:, :, P], regular)
     return Marks(on, off, p_on, p_off, t_peak, t_off, p_reason, t_reason)
-
-
-def velocity(wave: np.ndarray, half: int = 4) -> np.ndarray:
-    """(samples,) spatial velocity, mV a sample: the length of all leads' slopes over `2 * half` samples."""
-    slope = (wave[:, 2 * half :] - wave[:, : -2 * half]) / (2 * half)
-    return np.pad(np.sqrt((slope**2).sum(axis=0)), half, mode="edge")
 
 
 def qrs_marks(beat: Beat) -> tuple[int, int]:
@@ -109,7 +106,7 @@ def _t_marks(beat: Beat, qrs_on: int, qrs_off: int, probability: np.ndarray) -> 
     usual = qrs_on + round(0.50 * 500 * np.sqrt(min(beat.rr / 500, 1.4)))
     about = max(spans, key=len)[-1] if spans else min(usual, stop)
     end = min(stop, max(about + 10, start + 30))
-    wave = beat.wave[:, start:end] - beat.wave[:, end - 20 : end].mean(axis=1, keepdims=True)
+    wave = np.nan_to_num(beat.wave[:, start:end] - beat.wave[:, end - 20 : end].mean(axis=1, keepdims=True))
     height, noise = np.abs(wave).max(axis=1), beat.noise_mv
     if not (height > np.maximum(SMALLEST_MV, 4 * noise)).any() or (not spans and np.median(height) < 0.1):
         return None, None, "no T wave is seen"
@@ -165,18 +162,19 @@ def _above_line(wave: np.ndarray, left: int, right: int) -> np.ndarray:
     ramp = np.linspace(0, 1, right - left)
     from_mv = wave[:, left - 2 : left + 3].mean(axis=1, keepdims=True)
     to_mv = wave[:, right - 3 : right + 1].mean(axis=1, keepdims=True)
-    return wave[:, left:right] - from_mv * (1 - ramp) - to_mv * ramp
+    return np.nan_to_num(wave[:, left:right] - from_mv * (1 - ramp) - to_mv * ramp)
 
 
 def library_waves(beat: Beat) -> np.ndarray:
-    """(leads, samples, 4) probability of nothing, P, QRS, T at every sample of the representative beat.
+    """(leads, samples, 4) probability of nothing, P, QRS, T at every sample of the beat, for leads that have one.
 
     Fast beats are shown slowed down to 86 bpm: the library was raised on resting rates and loses a P close to a T.
     """
     slower = max(1.0, SHORTEST / float(np.clip(beat.rr, 120, 600)))
     period = int(np.clip(round(beat.rr * slower), SHORTEST, 600))
     at = np.arange(LENGTH)
-    wave = np.stack([np.interp(R + (at - R) / slower, at, lead) for lead in beat.wave])
+    known = beat.wave[beat.counts > 0]
+    wave = np.stack([np.interp(R + (at - R) / slower, at, lead) for lead in bridged(known)])
     seen = _tiled(wave, period)
     back = R + (at - R) * slower
     nothing = np.array([1.0, 0.0, 0.0, 0.0])

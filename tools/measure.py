@@ -4,8 +4,9 @@
     -> global onsets and offsets (tools.delineate) -> matrix a lead and axes (tools.waves) -> intervals, QTc (here)
 
 Rate and rhythm come from the whole recording; the shape of the beat from all of a recording up to `WHOLE_S`, from the
-cleanest `WINDOW_S` of a longer one, which `window_s` and `warnings` then say. What cannot be measured is None and
-`warnings` says why. tools/measure_words.py puts the result in words, one fact a sentence.
+cleanest `WINDOW_S` of a longer one, which `window_s` and `warnings` then say. Leads need not be recorded all the time
+(NaN, as a printed page has it): each is averaged over its own beats, and `warnings` says how few they are. What cannot
+be measured is None and `warnings` says why. tools/measure_words.py puts the result in words, one fact a sentence.
 
     result = measure_ecg(recording)
     result["qt_ms"], result["per_lead"]["V2"]["st60_mv"]
@@ -35,6 +36,7 @@ WHOLE_S = 30.0  # a recording up to this long is measured whole
 WINDOW_S = 10.0  # of a longer one
 LEAST_BEATS = 3
 WIDEST_QRS_MS = 240
+PARTLY = 0.95  # of the time: leads recorded for less are said to be
 INTERVALS = ("pr_ms", "qrs_ms", "qt_ms")
 ABSENT = {
     **dict.fromkeys(("heart_rate_bpm", *INTERVALS, "p_ms", "qtc_ms", "p_axis_deg", "qrs_axis_deg", "t_axis_deg")),
@@ -63,16 +65,18 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     if stop - start < recording.duration_s - 1e-6:
         warnings.append(f"Waves are measured in the cleanest {stop - start:.0f} s, from {start:.0f} s to {stop:.0f} s.")
     usable = [name for name in recording.leads if judged["leads"][name]["usable"]]
-    signal = recording.signal[[recording.leads.index(name) for name in usable]]
-    clean, spikes = without_spikes(resampled(part.signal[[part.leads.index(name) for name in usable]], part.fs_hz))
+    heard = [name for name in recording.leads if quality.shows_beats(judged["leads"][name])] if usable else []
+    signal = recording.signal[[recording.leads.index(name) for name in heard]]
+    clean, spikes = without_spikes(resampled(part.signal[[part.leads.index(name) for name in heard]], part.fs_hz))
     here = r_peaks(clean, FS_HZ) if usable else np.empty(0, int)
     whole = stop - start >= recording.duration_s - 1e-6
     if not whole:  # three leads are enough to follow the beats for hours
-        signal = signal[[usable.index(name) for name in _steady(usable)]]
+        signal = signal[[heard.index(name) for name in _steady(usable)]]
     peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
     kinds = _kinds(clean if whole else signal, FS_HZ if whole else recording.fs_hz, peaks_s)
     result |= _rhythm(peaks_s, kinds, warnings, bool(usable))
     kinds_here = kinds if whole else _as_in_whole(start + here / FS_HZ, peaks_s, kinds)
+    clean = clean[[heard.index(name) for name in usable]]
     result |= _morphology(clean, spikes, here, kinds_here, usable, recording.leads, start, result["rr"], warnings)
     result["warnings"] = list(dict.fromkeys(warnings))
     return result
@@ -176,6 +180,7 @@ def _morphology(
         warnings.append("Intervals are not measured: no QRS stands out, as in ventricular flutter or fibrillation.")
         return {**nothing, "per_lead": empty}
     rows = measurement_matrix(beat, marks, usable)
+    warnings += _recorded_for(np.isfinite(clean), beat.counts)
     return {
         **nothing,
         **_intervals(marks, float(np.diff(r).mean()) * MS, warnings),
@@ -188,6 +193,18 @@ def _morphology(
         "marks_s": _absolute(marks, beat.r, start_s),
         "per_lead": {lead: rows.get(lead, empty[lead]) for lead in leads},
     }
+
+
+def _recorded_for(known: np.ndarray, counts: np.ndarray) -> list[str]:
+    """A sentence where usable leads were recorded for a part of the time only, as on a page."""
+    if (known.mean(axis=1) >= PARTLY).all():
+        return []
+    seconds = [f"{value:.1f}".removesuffix(".0") for value in np.sort(known.sum(axis=1) / FS_HZ)[[0, -1]]]
+    fewest, most = int(counts.min()), int(counts.max())
+    rest = f"amplitudes rest on {fewest if fewest == most else f'{fewest} to {most}'} beat{'s' if most != 1 else ''}."
+    if seconds[0] == seconds[1]:
+        return [f"Each lead was recorded for {seconds[0]} s only; {rest}"]
+    return [f"Leads were recorded for {seconds[0]} to {seconds[1]} s; {rest}"]
 
 
 def _dominant(kinds: list[str]) -> str:

@@ -3,9 +3,11 @@
     assess(recording) -> {"acceptable", "probability", "method", "leads": {name: {"usable", "reasons"}}, "warnings"}
     reversal(signal12, fs_hz) -> a sentence where limb leads look exchanged, else None
 
-Every lead is measured (`lead_features`) and judged by the rules of `REASONS`. Twelve leads are then judged as a whole
-by a small model that learnt from the PhysioNet/CinC Challenge 2011 which 10 s recordings technicians would repeat
-(training/quality.py, encoders/weights/quality.json); other sets of leads by the rules alone. `method` says which.
+Every lead is measured (`lead_features`) over the time in which it was recorded, and judged by the rules of `REASONS`;
+how much is missing is said, and makes it useless only where less than `LEAST_S` or `LEAST_BEATS` are left. Twelve leads
+of five seconds or more are then judged as a whole by a small model that learnt from the PhysioNet/CinC Challenge 2011
+which 10 s recordings technicians would repeat (training/quality.py, encoders/weights/quality.json); other sets of leads
+by the rules alone. `method` says which.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from scipy import ndimage
 from scipy import signal as dsp
 
 from tools import beats
+from tools.gaps import bridged, columns, gaps, middle
 from tools.recording import LEADS, Recording
 
 WINDOW_S = 10.0  # judged at a time
@@ -42,7 +45,7 @@ FEATURES = (
 
 # feature, words, noticed above, lead unusable above (logarithms as in FEATURES)
 REASONS = (
-    ("missing", "missing {percent:.0f} % of samples", 0.05, 0.5),
+    ("missing", "missing {percent:.0f} % of samples", 0.05, 1.0),
     ("flat", "flat for {percent:.0f} % of the time", 0.3, 0.5),
     ("saturated", "saturated", 0.01, 0.2),
     ("wander", "baseline wander", np.log10(0.3), np.log10(1.0)),
@@ -51,17 +54,35 @@ REASONS = (
     ("wild", "steps/spikes", 0.05, 0.25),
     ("step", "steps/spikes", np.log10(5), np.log10(20)),
 )
+LEAST_S = 2.0  # of a lead, to use it: a beat at 30 bpm
+LEAST_BEATS = 2  # in it
+MODEL_S = 5.0  # of each lead, for the model
 MOST_WINDOWS = 12
 # of the model: no training record has gaps, and wander adds nothing to swing in cross-validation
 LEARNT = [row for row, name in enumerate(FEATURES) if name not in ("missing", "wander")]
 WEIGHTS = Path(__file__).parents[1] / "encoders" / "weights" / "quality.safetensors"
 
 
-def lead_features(signal: np.ndarray, fs_hz: float) -> np.ndarray:
-    """(leads, len(FEATURES)) of (leads, samples) mV."""
+def lead_features(signal: np.ndarray, fs_hz: float, peaks: np.ndarray | None = None) -> np.ndarray:
+    """(leads, len(FEATURES)) of (leads, samples) mV, each lead over the time in which it was recorded.
+
+    A lead recorded for less than a second counts as zero. `peaks` from `beats.r_peaks` spares finding them again.
+    """
     signal = np.asarray(signal, float)
-    missing = 1 - np.isfinite(signal).mean(1)
-    x = beats.filled(signal)
+    peaks = beats.r_peaks(signal, fs_hz) if peaks is None else peaks
+    gap, out = gaps(signal, fs_hz), np.zeros((len(signal), len(FEATURES)))
+    for rows, known in columns(gap):
+        recorded = bridged(signal[rows])[:, known] if known.sum() >= fs_hz else np.zeros((rows.sum(), signal.shape[1]))
+        out[rows, 1:-1] = _features(recorded - np.median(recorded, axis=1, keepdims=True), fs_hz)
+    out[:, FEATURES.index("missing")] = 1 - np.isfinite(signal).mean(1)
+    if len(peaks) > 2:
+        beat_like = np.where(gap, np.nan, middle_at(beats.filled(signal), fs_hz))
+        out[:, FEATURES.index("alike")] = np.nan_to_num(middle(beats.alike_beats(beat_like, fs_hz, peaks), 1))
+    return out
+
+
+def _features(x: np.ndarray, fs_hz: float) -> np.ndarray:
+    """(leads, all FEATURES but the first and last) of leads without gaps."""
     work = beats.resampled(x, fs_hz)
     slow = dsp.sosfiltfilt(dsp.butter(2, 0.7, "low", fs=beats.WORK_HZ, output="sos"), work, axis=1)
     middle = dsp.sosfiltfilt(dsp.butter(2, 40, "low", fs=beats.WORK_HZ, output="sos"), work - slow, axis=1)
@@ -74,11 +95,8 @@ def lead_features(signal: np.ndarray, fs_hz: float) -> np.ndarray:
     floor = np.quantile(envelope, 0.25, axis=1)
     usual = np.median(highest, 1)
     heights = np.ptp(work[:, : work.shape[1] // 100 * 100].reshape(len(x), -1, 100), axis=2)
-    peaks = beats.r_peaks(signal, fs_hz)
-    alike = np.median(beats.alike_beats(middle_at(x, fs_hz), fs_hz, peaks), 1) if len(peaks) > 2 else np.zeros(len(x))
     return np.stack(
         [
-            missing,
             _flat(x, fs_hz),
             _saturated(x, fs_hz),
             _log(high - low),
@@ -91,7 +109,6 @@ def lead_features(signal: np.ndarray, fs_hz: float) -> np.ndarray:
             _log(np.quantile(heights, 0.9, axis=1)),
             ((heights > 2) & (heights > 3 * np.median(heights, axis=1, keepdims=True))).mean(1),
             _log(np.quantile(quiet, 0.9, axis=1)),
-            alike,
         ],
         axis=1,
     )
@@ -148,8 +165,12 @@ def assess(recording: Recording, weights: Path = WEIGHTS) -> dict[str, Any]:
         warnings = ["the recording is shorter than a second"]
         return {"acceptable": False, "probability": None, "method": "rules", "leads": leads, "warnings": warnings}
     windows = _split(recording.signal, recording.fs_hz)
-    features = np.stack([lead_features(window, recording.fs_hz) for window in windows])  # (windows, leads, features)
-    leads = {name: _judge(features[:, row]) for row, name in enumerate(recording.leads)}
+    peaks = [beats.r_peaks(window, recording.fs_hz) for window in windows]
+    features = np.stack(  # (windows, leads, features)
+        [lead_features(window, recording.fs_hz, at) for window, at in zip(windows, peaks, strict=True)]
+    )
+    enough = np.mean([_enough(window, recording.fs_hz, at) for window, at in zip(windows, peaks, strict=True)], 0)
+    leads = {name: _judge(features[:, row], bool(enough[row] >= 0.5)) for row, name in enumerate(recording.leads)}
     probability = _probability(features, weights) if _is_standard(recording) else None
     unusable = [name for name, lead in leads.items() if not lead["usable"]]
     if probability is None:
@@ -178,14 +199,25 @@ def _split(signal: np.ndarray, fs_hz: float) -> list[np.ndarray]:
     return [signal[:, start : start + length] for start in starts]
 
 
-def _judge(features: np.ndarray) -> dict[str, Any]:
+def _enough(signal: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
+    """(leads,) bool: whether enough of a lead was recorded to use it.
+
+    A lead without gaps has what there is, however short. Where no lead shows beats, seconds alone decide.
+    """
+    known = ~gaps(signal, fs_hz)
+    seconds, seen = known.sum(1) / fs_hz, known[:, peaks].sum(1)
+    return known.all(1) | ((seconds >= LEAST_S) & (seen >= min(LEAST_BEATS, len(peaks))))
+
+
+def _judge(features: np.ndarray, enough: bool) -> dict[str, Any]:
     """One lead from its (windows, features): what is noticed in half of the windows, and whether any of it is bad."""
     value = dict(zip(FEATURES, np.median(features, 0), strict=True))
     if value["missing"] > 0.99:
         return {"usable": False, "reasons": ["no signal"]}
     if value["flat"] > 0.98:
-        return {"usable": False, "reasons": ["flat"]}
-    reasons, usable = [], True
+        little = REASONS[0][1].format(percent=100 * value["missing"])  # too little of it even to say that it is flat
+        return {"usable": False, "reasons": ["flat" if enough else little]}
+    reasons, usable = [], enough
     for name, words, noticed, bad in REASONS:
         if name == "wild" and value["burst"] < 0.7 and value["alike"] > 0.9:
             continue  # tall ectopic beats, not a loose electrode
@@ -200,8 +232,16 @@ def _judge(features: np.ndarray) -> dict[str, Any]:
     return {"usable": usable, "reasons": reasons}
 
 
+def shows_beats(lead: dict[str, Any]) -> bool:
+    """Whether R peaks may be sought in a judged lead: it is usable, or only too little of it was recorded."""
+    return lead["usable"] or all(why.startswith("missing") for why in lead["reasons"])
+
+
 def _is_standard(recording: Recording) -> bool:
-    return set(recording.leads) == set(LEADS) and recording.duration_s >= 5
+    """Twelve leads, each recorded for long enough that the model knows its like, or unplugged."""
+    seconds = np.isfinite(recording.signal).sum(axis=1) / recording.fs_hz
+    long = (seconds >= MODEL_S) | (seconds == 0)
+    return set(recording.leads) == set(LEADS) and recording.duration_s >= MODEL_S and bool(long.all())
 
 
 def pooled(features: np.ndarray) -> np.ndarray:

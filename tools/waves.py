@@ -23,7 +23,7 @@ KEYS = (
 
 
 def measurement_matrix(beat: Beat, marks: Marks, names: list[str]) -> dict[str, dict[str, float | int | None]]:
-    """{lead: {key of KEYS: value}}; None where the wave is not there to be measured in any lead."""
+    """{lead: {key of KEYS: value}}; None where the wave is in no lead, or was not recorded whole in this one."""
     return {name: _row(wave, noise, marks) for name, wave, noise in zip(names, beat.wave, beat.noise_mv, strict=True)}
 
 
@@ -31,22 +31,29 @@ def _row(wave: np.ndarray, noise_mv: float, marks: Marks) -> dict[str, float | i
     wave = wave - wave[marks.qrs_on - 8 : marks.qrs_on].mean()
     row: dict[str, float | int | None] = dict.fromkeys(KEYS)
     qrs = wave[marks.qrs_on : marks.qrs_off + 1]
+    if not np.isfinite(qrs).all():
+        return row
     for name, (height, duration) in _deflections(qrs, max(SMALLEST_MV, 2.5 * noise_mv)).items():
         row[f"{name}_mv"], row[f"{name}_ms"] = round(height, 3), duration
     row["qrs_area_uvs"] = round(float(qrs.sum()) * MS, 2)  # mV ms = µV s
-    row["j_mv"] = _level(wave, marks.qrs_off)
+    row["j_mv"] = _told(_level(wave, marks.qrs_off))
     for delay_ms in (60, 80):
         at = marks.qrs_off + delay_ms // MS
         early = marks.t_peak is None or at <= marks.t_peak  # at high rates the point may lie behind the T
-        row[f"st{delay_ms}_mv"] = _level(wave, at) if early else None
+        row[f"st{delay_ms}_mv"] = _told(_level(wave, at)) if early else None
     if marks.p_on is not None and marks.p_off is not None:
         p = wave[marks.p_on : marks.p_off + 1]
         p = p - np.linspace(_level(wave, marks.p_on), _level(wave, marks.p_off), len(p))
         height = _extreme(p)
-        row["p_mv"], row["p_ms"] = height, _width(p, height, max(0.02, 2.5 * noise_mv))
+        if np.isfinite(height):
+            row["p_mv"], row["p_ms"] = height, _width(p, height, max(0.02, 2.5 * noise_mv))
     if marks.t_off is not None:
-        row["t_mv"] = _extreme(wave[marks.qrs_off + 20 : marks.t_off + 1])
+        row["t_mv"] = _told(_extreme(wave[marks.qrs_off + 20 : marks.t_off + 1]))
     return row
+
+
+def _told(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _level(wave: np.ndarray, at: int) -> float:
@@ -55,7 +62,7 @@ def _level(wave: np.ndarray, at: int) -> float:
 
 
 def _extreme(part: np.ndarray) -> float:
-    """The value farthest from zero."""
+    """The value farthest from zero; NaN if a part is not known."""
     return round(float(part[np.abs(part).argmax()]), 3)
 
 
@@ -116,8 +123,10 @@ def _frontal(wave: np.ndarray, names: list[str]) -> np.ndarray | None:
 
 
 def _angle(part: np.ndarray) -> int | None:
-    """Direction of the mean vector; None if the wave cancels out in the frontal plane."""
+    """Direction of the mean vector; None if it is not known or the wave cancels out in the frontal plane."""
     left, down = part.sum(axis=1)
+    if not np.isfinite(left + down):
+        return None
     if np.hypot(left, down) < 0.05 * np.abs(part).sum() + 1e-9:
         return None
     return round(float(np.degrees(np.arctan2(down, left))))
