@@ -223,10 +223,6 @@ def urgent(measured: dict[str, Any]) -> dict[str, list[str]]:
     elevation = criteria_ischaemia.st_elevation(view).speaks_for
     if elevation and not wide and not view["paced"] and criteria_ischaemia.reciprocal(view):
         raised["STE_"] = elevation
-    tall = [lead for lead in ("V2", "V3", "V4") if (view.of(lead, "t_mv") or 0) > 1.0]
-    if len(tall) > 1 and wide and without_p:
-        said = criteria.evidence("EL", measured).speaks_for
-        raised["EL"] = [sentence for sentence in said if sentence.startswith("T amplitude")]
     return raised
 
 
