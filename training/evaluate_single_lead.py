@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def sites(table: ptbxl.Table) -> tuple[np.ndarray, list[str]]:
     """(records, sites) labels of infarction with enough positives, and their names."""
-    columns, names = [], []
+    columns: list[np.ndarray] = []
+    names: list[str] = []
     for group, codes in SITES.items():
         for code in codes:
             column = table.labels[group][:, table.codes[group].index(code)]
@@ -101,7 +102,9 @@ def predicted(
                 loss = loss + WORTH * F.softplus(-(2 * torch.eye(len(rows)) - 1) * alike).sum(1).mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step(), schedule.step(), optimiser.zero_grad()
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
     with torch.inference_mode():
         parts = torch.from_numpy(test.signal[:, [at]]).split(256)
         return torch.cat([net.eval()(*_inputs(part.numpy(), at))["superclass"].sigmoid() for part in parts]).numpy()

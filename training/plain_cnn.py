@@ -41,7 +41,9 @@ def fit(signal: np.ndarray, labels: np.ndarray, seed: int, epochs: int = EPOCHS)
             logits = net.train()(torch.from_numpy(noisy.astype(np.float32)))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels[rows]))
             loss.backward()
-            optimiser.step(), schedule.step(), optimiser.zero_grad()
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
     return net.eval()
 
 

@@ -35,7 +35,6 @@ from training.cards import write_card
 from training.figures import LEAST, macro
 
 LEAST_POSITIVES = 10  # in the training folds; a rarer code is not learnt
-WORTH = {"superclass": 1.0, "subclass": 1.0, "statement": 1.0}  # of a group's loss
 ALONE, ALIGN = 0.5, 0.2  # worth of the single-lead view's labels, and of its alignment
 
 
@@ -97,18 +96,21 @@ def fit(table: ptbxl.Table, chosen: dict[str, np.ndarray], args: argparse.Namesp
     shape = Shape(**{group: len(columns) for group, columns in chosen.items()})
     net = ReadingNet(shape)
     mean = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    scale = torch.nn.Parameter(torch.tensor([2.3, -2.0]))  # of the contrast: log of its temperature's inverse, bias
+    # of the contrast: log of its temperature's inverse, bias
+    scale = torch.nn.Parameter(torch.tensor([2.3, -2.0], device=accelerator.device))
     optimiser = torch.optim.AdamW([*net.parameters(), scale], lr=args.lr, weight_decay=0.05)
     steps = len(train) // args.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=max(args.epochs * steps, 1))
     state_file, first = args.out / "state.pt", 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
-        net.load_state_dict(state["net"]), mean.load_state_dict(state["mean"])
-        optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
+        net.load_state_dict(state["net"])
+        mean.load_state_dict(state["mean"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
         first, scale.data = state["epoch"], state["scale"]
     ready, optimiser = accelerator.prepare(net, optimiser)
-    mean, scale = mean.to(accelerator.device), scale.to(accelerator.device)
+    mean = mean.to(accelerator.device)
     labels = {group: torch.from_numpy(train.labels[group][:, columns]) for group, columns in chosen.items()}
     for epoch in range(first, args.epochs):
         rng = np.random.default_rng([args.seed, epoch, accelerator.process_index])
@@ -120,15 +122,18 @@ def fit(table: ptbxl.Table, chosen: dict[str, np.ndarray], args: argparse.Namesp
             loss = step_loss(ready.train(), train, rows, target, scale, rng, accelerator.device)
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step(), schedule.step(), optimiser.zero_grad()
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
             mean.update_parameters(accelerator.unwrap_model(ready))
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if accelerator.is_main_process:
             state = {"net": net.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict()}
             torch.save(state | {"schedule": schedule.state_dict(), "epoch": epoch + 1, "scale": scale.data}, state_file)
     state_file.unlink(missing_ok=True)
-    settle(mean.module, train, args.seed)
-    return mean.module.cpu().eval()
+    averaged: ReadingNet = mean.module.cpu()  # type: ignore[assignment]
+    settle(averaged, train, args.seed)
+    return averaged.eval()
 
 
 def step_loss(net: Any, train: ptbxl.Table, rows: np.ndarray, target: dict, scale: Any, rng: Any, device: Any) -> Any:
@@ -139,11 +144,10 @@ def step_loss(net: Any, train: ptbxl.Table, rows: np.ndarray, target: dict, scal
     one = net(
         *tensors(signal[:, [lead]], np.ones((len(rows), 1, signal.shape[2]), bool), train.raw[rows], device, lead)
     )
-    loss = sum(WORTH[group] * bce(many[group], target[group]) for group in GROUPS)
-    loss = loss + ALONE * sum(WORTH[group] * bce(one[group], target[group]) for group in GROUPS)
+    loss = torch.stack([bce(many[group], target[group]) + ALONE * bce(one[group], target[group]) for group in GROUPS])
     alike = one["embedding"] @ many["embedding"].T * scale[0].exp() + scale[1]
     sign = 2 * torch.eye(len(rows), device=device) - 1
-    return loss + ALIGN * F.softplus(-sign * alike).sum(1).mean()
+    return loss.sum() + ALIGN * F.softplus(-sign * alike).sum(1).mean()
 
 
 def bce(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
