@@ -130,7 +130,7 @@ class Reader:
         for row, (start, stop) in enumerate(spans, 1 + len(index)):
             hidden[row, :, start * FS_HZ // PATCH : stop * FS_HZ // PATCH] = False
         out = self.net.read(tokens.expand(len(hidden), -1, -1, -1), hidden)
-        found = []
+        found: list[dict[str, list]] = []
         for group, code in wanted:
             p = torch.sigmoid(out[group][:, self.codes[group].index(code)]).numpy()
             drop = [round(float(value), 4) for value in p[0] - p[1:]]
