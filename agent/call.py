@@ -52,7 +52,7 @@ def parser(tool: Tool) -> Parser:
             help=field.get("description"),
         )
     file_arguments(made)
-    made.add_argument("--out", type=Path, default=Path(), help="folder for what the tool writes; default: here")
+    made.add_argument("--out", type=Path, help="folder for figures and recordings; plots go here by default")
     made.add_argument("--json", action="store_true")
     return made
 
@@ -62,7 +62,7 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
     recordings: list[Recording | None] = []
     if args.files:
         recordings += read(args.files[0], fs_hz=args.fs_hz, unit=args.unit)
-    args.out.mkdir(parents=True, exist_ok=True)
+    _make(args.out)
     for recording in recordings or [None]:
         result = tool.run(recording, given, args.out)
         if args.json or len(recordings) > 1:
@@ -76,8 +76,13 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
 def each(tool: Tool, file: Path, args: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
     """The results for the recordings of one file, or its error."""
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
+        _make(args.out)
         found = read(file, fs_hz=args.fs_hz, unit=args.unit)
         return [tool.run(recording, given, args.out) for recording in found]
     except EinthovenError as error:
         return [{"error": str(error)}]
+
+
+def _make(folder: Path | None) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
