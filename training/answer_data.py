@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from tools import registry
+
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 Fact = tuple[str, str, str]  # topic, evidence sentence, the same as a clause of an answer
 
@@ -164,16 +166,7 @@ DONE = [
     ("Could not be done: {error}.", ["measure it", "and the second one?", "QTc please", "plot it"],
      "That could not be done: {error}."),
 ]  # fmt: skip
-PLANNED = {
-    "interpret_ecg": "what an ECG shows, how sure that is, and why",
-    "predict_vtvf_risk": "risk of ventricular tachycardia or fibrillation, explained",
-    "reconstruct_leads": "rebuild the twelve leads from fewer",
-    "generate_ecg": "draw an ECG from a description, or a person's under another condition",
-    "ppg_to_ecg": "turn a pulse wave into an ECG",
-    "read_spirogram": "read a spirogram against GLI",
-    "estimate_fetal_age": "gestational age from a fetal heart trace",
-    "search_guidelines": "search the handbook and the user's documents",
-}
+PLANNED = {tool.name: tool.purpose[0].lower() + tool.purpose[1:].rstrip(".") for tool in registry.PLANNED.values()}
 ERRORS = ["the recording has no usable lead", "the recording is shorter than 2 seconds",
           "measure_ecg takes ecg, this recording is ppg", "no beats were found",
           "there is no recording ecg-3"]  # fmt: skip
