@@ -52,7 +52,7 @@ TOPICS: list[tuple[str, str]] = [
     # findings
     (
         r"\b(interpret\w*|diagnos\w*|findings?|normal|abnormal\w*|wrong|healthy|reads?|reading|summar\w+|befund"
-        r"|conclusion|overall|what does (it|this|the ecg) show|what do you see|urgent|emergency)\b",
+        r"|conclusion|overall|what do(es)? .{0,24}show|what do you see|urgent|emergency)\b",
         r"Urgent|Conclusion|No interpretation|Limb leads look|This recording is synthetic",
     ),
     (
@@ -85,7 +85,9 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
-ALWAYS = r"Nothing is measured|Not available yet|Could not be done|The recording is drawn"
+ALWAYS = r"Nothing is measured|Not available yet|Could not be done|The recording is drawn|Urgent"
+OPEN = r"Conclusion|No interpretation"  # what a question that names nothing must be told, where there is one
+FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
 
@@ -104,16 +106,20 @@ def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
 
 
 def complete(answer: str, question: str, evidence: list[str]) -> bool:
-    """Whether each topic that the question names, and each thing done or refused, is in the answer."""
+    """Whether each topic that the question names, and each thing done or refused, is in the answer.
+
+    One number tells of a topic; of findings, all that were asked for must be told, and what is urgent always.
+    """
     said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
-    for opening in [*asked(question), ALWAYS]:
+    for opening in [*(asked(question) or [OPEN]), ALWAYS]:
         sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
         numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
         told = [
             bool(own & said) if own else _words(sentence) <= _words(answer)
             for own, sentence in zip(numbers, sentences, strict=True)
         ]
-        if sentences and not any(told):
+        findings = [one for one, sentence in zip(told, sentences, strict=True) if FINDING.match(_body(sentence))]
+        if (sentences and not any(told)) or not all(findings):
             return False
     return True
 

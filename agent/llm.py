@@ -54,6 +54,9 @@ class LocalModel:
 
         logging.disable_progress_bar()
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's use of it
+        warnings.filterwarnings(
+            "ignore", "`past_key_values` is deprecated", FutureWarning
+        )  # older releases know no other name
         if name == DEFAULT and not smollm2.is_there():
             raise MissingWeights("the default language model is not there yet; run: einthoven weights pull smollm2")
         source = smollm2.folder() if name == DEFAULT else name

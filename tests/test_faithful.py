@@ -106,3 +106,22 @@ def test_an_answer_that_leaves_out_what_was_asked_is_incomplete():
 def test_the_answers_taught_in_training_all_hold():
     for evidence, question, answer in answers(seed=5, n=400):
         assert not problems(answer, evidence), (evidence, question, answer)
+
+
+READ = [
+    "Urgent: Atrial fibrillation is likely (probability 0.91, threshold 0.36).",
+    "Conclusion: likely atrial fibrillation.",
+    "Heart rate 131 bpm, above the usual 60–100 bpm.",
+    "No sign of left ventricular hypertrophy (probability 0.02).",
+]
+
+
+def test_what_is_urgent_and_each_finding_asked_for_must_be_told():
+    assert not complete(READ[2], "What is the rate?", READ)
+    assert complete(f"{READ[0]} {READ[2]}", "What is the rate?", READ)
+    calm = ["Conclusion: likely normal ECG.", "Sinus rhythm is likely (probability 0.96, threshold 0.52).", READ[3],
+            "No sign of atrial fibrillation (probability 0.01)."]  # fmt: skip
+    assert not complete(calm[1], "is there atrial fibrillation?", calm)
+    assert complete(f"{calm[1]} {calm[3]}", "is there atrial fibrillation?", calm)
+    assert not complete("Sinus rhythm is likely (probability 0.96, threshold 0.52).", "so?", calm)
+    assert complete("Conclusion: likely normal ECG.", "so?", calm)
