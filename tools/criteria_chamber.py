@@ -16,7 +16,7 @@ def lvh_voltage(view: View) -> Evidence:
     sokolow = total(view.s("V1"), highest([view.r("V5"), view.r("V6")]))
     found.reaches("Sokolow-Lyon voltage", sokolow, 3.5, "mV", "Sokolow 1949")
     _by_sex(found, view, "Cornell voltage", total(view.r("aVL"), view.s("V3")), 2.8, 2.0, "Casale 1985")
-    found.exceeds("R amplitude in aVL", view.r("aVL"), 1.1, "mV", "Sokolow 1949", silent=True)
+    found.reaches("R amplitude in aVL", view.r("aVL"), 1.1, "mV", "Sokolow 1949", silent=True, beyond=True)
     if all(view.s(lead) is not None for lead in CHEST_LEADS):
         deepest = highest(view.s(lead) for lead in view.rows)
         _by_sex(found, view, "Peguero-Lo Presti voltage", total(deepest, view.s("V4")), 2.8, 2.3, "Peguero 2017")
@@ -55,12 +55,12 @@ def rvh(view: View) -> Evidence:
     """RVH: tall R in V1, deep S in V5 and V6, axis to the right."""
     found = Evidence()
     r1, s1 = view.r("V1"), view.s("V1")
-    found.exceeds("R amplitude in V1", r1, 0.6, "mV", AHA)
+    found.reaches("R amplitude in V1", r1, 0.6, "mV", AHA, beyond=True)
     if r1 is not None and s1:
-        found.exceeds("R/S ratio in V1", round(r1 / s1, 2), 1, "times", AHA)
-    found.exceeds("R in V1 plus S in V5", total(r1, view.s("V5")), 1.05, "mV", AHA, silent=True)
-    found.exceeds("S depth in V6", view.s("V6"), 0.3, "mV", AHA, silent=True)
-    found.exceeds("QRS axis", view["qrs_axis_deg"], 90, "°", AHA)
+        found.reaches("R/S ratio in V1", round(r1 / s1, 2), 1, "times", AHA, beyond=True)
+    found.reaches("R in V1 plus S in V5", total(r1, view.s("V5")), 1.05, "mV", AHA, silent=True, beyond=True)
+    found.reaches("S depth in V6", view.s("V6"), 0.3, "mV", AHA, silent=True, beyond=True)
+    found.reaches("QRS axis", view["qrs_axis_deg"], 90, "°", AHA, beyond=True)
     return found
 
 
@@ -89,8 +89,8 @@ def left_atrium(view: View) -> Evidence:
 def right_atrium(view: View) -> Evidence:
     """RAO/RAE."""
     found = Evidence()
-    found.exceeds("P amplitude in II", view.of("II", "p_mv"), 0.25, "mV", AHA)
-    found.exceeds("P amplitude in V1", view.of("V1", "p_mv"), 0.15, "mV", AHA, silent=True)
+    found.reaches("P amplitude in II", view.of("II", "p_mv"), 0.25, "mV", AHA, beyond=True)
+    found.reaches("P amplitude in V1", view.of("V1", "p_mv"), 0.15, "mV", AHA, silent=True, beyond=True)
     return found
 
 

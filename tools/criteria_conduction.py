@@ -22,7 +22,7 @@ def _rate(view: View, low: int | None, high: int | None) -> Evidence:
         side = "within" if inside else "below" if rate < low else "above"
         found.say(inside, f"Heart rate {say(rate)} bpm, {side} {low}–{high} bpm ({AHA}).")
     elif low is not None:
-        found.exceeds("Heart rate", rate, low, "bpm", AHA)
+        found.reaches("Heart rate", rate, low, "bpm", AHA, beyond=True)
     elif high is not None:
         found.under("Heart rate", rate, high, "bpm", AHA)
     return found
@@ -55,7 +55,7 @@ def sinus_arrhythmia(view: View) -> Evidence:
     found = _p_waves(view, "present")
     shortest, longest = view.rr.get("rr_min_ms"), view.rr.get("rr_max_ms")
     if shortest is not None and longest is not None:
-        found.exceeds("Longest less shortest RR interval", longest - shortest, 120, "ms", AHA)
+        found.reaches("Longest less shortest RR interval", longest - shortest, 120, "ms", AHA, beyond=True)
     return found
 
 
@@ -124,7 +124,7 @@ def pacing(view: View) -> Evidence:
 def long_pr(view: View) -> Evidence:
     """1AVB, LPR."""
     found = Evidence()
-    found.exceeds("PR interval", view["pr_ms"], 200, "ms", AHA)
+    found.reaches("PR interval", view["pr_ms"], 200, "ms", AHA, beyond=True)
     return found
 
 
@@ -278,7 +278,7 @@ def fascicle(view: View) -> Evidence:
 def wide_qrs(view: View) -> Evidence:
     """IVCD, ABQRS, CD: QRS over 110 ms."""
     found = Evidence()
-    found.exceeds("QRS duration", view["qrs_ms"], 110, "ms", AHA)
+    found.reaches("QRS duration", view["qrs_ms"], 110, "ms", AHA, beyond=True)
     return found
 
 

@@ -231,7 +231,7 @@ def electrolytes(view: View) -> Evidence:
     """EL: tall T of hyperkalaemia, low T and long QT of hypokalaemia."""
     found = Evidence()
     for lead in ("V2", "V3", "V4"):
-        found.exceeds(f"T amplitude in {lead}", view.of(lead, "t_mv"), 1.0, "mV", AHA, silent=True)
+        found.reaches(f"T amplitude in {lead}", view.of(lead, "t_mv"), 1.0, "mV", AHA, silent=True, beyond=True)
     found.speaks_for += low_t(view).speaks_for + long_qt(view).speaks_for
     return found
 

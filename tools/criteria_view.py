@@ -99,31 +99,13 @@ class Evidence:
         source: str,
         tail: str = "",
         silent: bool = False,
+        beyond: bool = False,
     ) -> bool | None:
-        """Value at or above a limit speaks for; below it against, unless `silent`."""
+        """Value at or above a limit (with `beyond`, above it) speaks for; else against, unless `silent`."""
         if value is None:
             return None
-        met = value >= limit
-        side = "at or above" if met else "below"
-        if met or not silent:
-            self.say(met, f"{title} {say(value)} {unit}, {side} the limit of {say(limit)} {unit}{tail} ({source}).")
-        return met
-
-    def exceeds(
-        self,
-        title: str,
-        value: float | None,
-        limit: float,
-        unit: str,
-        source: str,
-        tail: str = "",
-        silent: bool = False,
-    ) -> bool | None:
-        """Value above a limit speaks for; at or below it against, unless `silent`."""
-        if value is None:
-            return None
-        met = value > limit
-        side = "above" if met else "at or below"
+        met = value > limit or (value == limit and not beyond)
+        side = ("above" if met else "at or below") if beyond else ("at or above" if met else "below")
         if met or not silent:
             self.say(met, f"{title} {say(value)} {unit}, {side} the limit of {say(limit)} {unit}{tail} ({source}).")
         return met

@@ -1,6 +1,6 @@
 """What the reading encoder is shown in training: recordings as they come from other machines, papers and wrists.
 
-    view = changed(rng, signal, raw)              # gain, wander, noise, shift, speed; (records, 12, samples) mV
+    view = changed(rng, signal)                   # gain, wander, noise, shift, speed; (records, 12, samples) mV
     known = masks(rng, records)                   # layouts, gaps, missing leads (encoders/layouts.py)
 
 The labels of an ECG hold whatever is done here: rates are changed by at most 4 %, amplitudes by at most a tenth.
