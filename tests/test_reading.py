@@ -201,6 +201,7 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
     table = ptbxl.load(records)
     vectors = recipe.measured(table, tmp_path / "measures.npz")
     chosen = recipe.learnt(table)
+    lesson = recipe.lessons(table, vectors, chosen, args)
     real, count = recipe.step_loss, 0
 
     def interrupted(*given):
@@ -212,11 +213,11 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
 
     monkeypatch.setattr(recipe, "step_loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        recipe.fit(table, chosen, args)
+        recipe.fit(*lesson, chosen, args)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["epoch"] == 1
     monkeypatch.setattr(recipe, "step_loss", real)
-    resumed = recipe.fit(table, chosen, args)
-    straight = recipe.fit(table, chosen, arguments(records, tmp_path))
+    resumed = recipe.fit(*lesson, chosen, args)
+    straight = recipe.fit(*lesson, chosen, arguments(records, tmp_path))
     assert not (tmp_path / "state.pt").exists()
     for (name, a), b in zip(resumed.state_dict().items(), straight.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)

@@ -23,7 +23,8 @@ def auroc(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def macro(p: np.ndarray, truth: np.ndarray, counted: np.ndarray | None = None) -> float:
     """Mean AUROC over the codes with at least `LEAST` positives (or over those `counted`)."""
     chosen = truth.sum(axis=0) >= LEAST if counted is None else counted
-    return float(np.nanmean(auroc(p[:, chosen], truth[:, chosen])))
+    each = auroc(p[:, chosen], truth[:, chosen])
+    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")  # a draw without a single patient
 
 
 def with_interval(ours: np.ndarray, truth: np.ndarray, *others: np.ndarray, seed: int = 0) -> dict[str, Any]:

@@ -61,6 +61,15 @@ class Table:
         return self.rows(np.isin(self.fold, wanted))
 
 
+def together(one: Table, other: Table) -> Table:
+    """The records of both, of the same codes."""
+    labels = {group: np.concatenate([one.labels[group], other.labels[group]]) for group in one.labels}
+    rest = ("signal", "patient", "fold", "record", "raw")
+    return replace(
+        one, labels=labels, **{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in rest}
+    )
+
+
 def load(root: Path) -> Table:
     """Every recording that the tables under `root` name; see the module.
 

@@ -4,9 +4,10 @@
     accelerate launch -m training.reading --data DIR --out DIR      # one GPU or several
 
 1. measure    every recording once (tools/measure.py); kept in OUT/measures.npz, goes on where it stopped
-2. network    folds 1-7; each step sees a recording in a random layout, and one of its leads alone, whose embedding and
-              logits are drawn to those of the first view (SelfMIS's self-cut pairs, a sigmoid contrast as in SigLIP)
-3. trees      folds 1-7, over the measurements
+2. trees      folds 1-7, over the measurements; and their opinion of ECGs that they were not fitted on
+              (training/reading_teacher.py), which the network learns beside the labels
+3. network    folds 1-7 and unlabelled ECGs; each step sees a recording in a random layout, and one of its leads alone,
+              whose embedding is drawn to that of the first view (SelfMIS's self-cut pairs, a contrast as in SigLIP)
 4. fusion     fold 8: weights, calibration, thresholds. Fold 9 is for `python -m training.evaluate reading` alone
 
 The weights kept are the running mean of the steps (EMA). State is saved after every epoch; the same command goes on.
@@ -30,12 +31,14 @@ from encoders import measures
 from encoders.reading import GROUPS, Reader, combined
 from encoders.reading_net import ReadingNet, Shape
 from tools.recording import LEADS, Recording
-from training import ptbxl, reading_data, reading_fusion, reading_trees
+from training import ptbxl, reading_data, reading_fusion, reading_teacher, reading_trees
 from training.cards import write_card
 from training.figures import LEAST, macro
 
 LEAST_POSITIVES = 10  # in the training folds; a rarer code is not learnt
 ALONE, ALIGN = 0.5, 0.2  # worth of the single-lead view's labels, and of its alignment
+EMA = 0.99  # what a step leaves of the running mean of the weights
+TAUGHT = 0.5  # share of the trees' opinion in what the network learns; the rest are labels
 
 
 def main() -> None:
@@ -44,7 +47,7 @@ def main() -> None:
     table = ptbxl.load(args.data)
     vectors = measured(table, args.out / "measures.npz")
     chosen = learnt(table)
-    net = fit(table, chosen, args)
+    net = fit(*lessons(table, vectors, chosen, args), chosen, args)
     figures = finish(table, vectors, chosen, net, args)
     write_card(args.out / "reading.safetensors", card(args, table, chosen, figures))
     print(json.dumps(figures))
@@ -86,16 +89,35 @@ def _measure(signal: np.ndarray) -> np.ndarray:
     return measures.vector(measure_ecg(Recording(signal, ptbxl.FS_HZ, LEADS)))
 
 
-def fit(table: ptbxl.Table, chosen: dict[str, np.ndarray], args: argparse.Namespace) -> ReadingNet:
+def lessons(
+    table: ptbxl.Table, vectors: np.ndarray, chosen: dict[str, np.ndarray], args: argparse.Namespace
+) -> tuple[ptbxl.Table, np.ndarray]:
+    """What the network learns from: recordings, and (records, codes) of how likely each code is of each."""
+    at = np.isin(table.fold, ptbxl.TRAIN)
+    train, labels = table.rows(at), joined(table.rows(at), chosen)
+    soft = TAUGHT * reading_teacher.opinions(train, vectors[at], labels, args.seed) + (1 - TAUGHT) * labels
+    more = reading_teacher.strips(args.data, table.codes)
+    if more is None:
+        return train, soft
+    of_more = measured(more, args.out / "measures_unlabelled.npz")
+    trees = reading_trees.fit(vectors[at], labels, train.raw, args.seed)
+    return ptbxl.together(train, more), np.concatenate([soft, reading_teacher.judged(trees, of_more, more.raw)])
+
+
+def joined(table: ptbxl.Table, chosen: dict[str, np.ndarray]) -> np.ndarray:
+    """(records, codes) labels of all groups side by side."""
+    return np.concatenate([table.labels[group][:, columns] for group, columns in chosen.items()], axis=1)
+
+
+def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], args: argparse.Namespace) -> ReadingNet:
     """The network after `args.epochs` epochs; its running mean."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=args.cpu)
     torch.manual_seed(args.seed)
-    train = table.folds(*ptbxl.TRAIN)
     shape = Shape(**{group: len(columns) for group, columns in chosen.items()})
     net = ReadingNet(shape)
-    mean = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+    mean = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
     # of the contrast: log of its temperature's inverse, bias
     scale = torch.nn.Parameter(torch.tensor([2.3, -2.0], device=accelerator.device))
     optimiser = torch.optim.AdamW([*net.parameters(), scale], lr=args.lr, weight_decay=0.05)
@@ -111,14 +133,15 @@ def fit(table: ptbxl.Table, chosen: dict[str, np.ndarray], args: argparse.Namesp
         first, scale.data = state["epoch"], state["scale"]
     ready, optimiser = accelerator.prepare(net, optimiser)
     mean = mean.to(accelerator.device)
-    labels = {group: torch.from_numpy(train.labels[group][:, columns]) for group, columns in chosen.items()}
+    ends = np.cumsum([len(columns) for columns in chosen.values()])[:-1]
+    targets = dict(zip(chosen, torch.from_numpy(soft).tensor_split(ends.tolist(), dim=1), strict=True))
     for epoch in range(first, args.epochs):
         rng = np.random.default_rng([args.seed, epoch, accelerator.process_index])
         order = np.random.default_rng([args.seed, epoch]).permutation(len(train))[: steps * args.batch]
         bar = tqdm(order.reshape(steps, args.batch), desc=f"epoch {epoch + 1}/{args.epochs}", mininterval=10)
         for rows in bar:
             rows = rows[accelerator.process_index :: accelerator.num_processes]
-            target = {group: values[rows].to(accelerator.device) for group, values in labels.items()}
+            target = {group: values[rows].to(accelerator.device) for group, values in targets.items()}
             loss = step_loss(ready.train(), train, rows, target, scale, rng, accelerator.device)
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -195,8 +218,7 @@ def finish(
 ) -> dict[str, Any]:
     """Trees, fusion, thresholds; writes the weights and gives the figures of the validation fold."""
     train, held = np.isin(table.fold, ptbxl.TRAIN), np.isin(table.fold, ptbxl.VALIDATION)
-    labels = np.concatenate([table.labels[group][:, columns] for group, columns in chosen.items()], axis=1)
-    booster = reading_trees.fit(vectors[train], labels[train], table.raw[train], args.seed)
+    booster = reading_trees.fit(vectors[train], joined(table.rows(train), chosen), table.raw[train], args.seed)
     codes = {group: [table.codes[group][i] for i in columns] for group, columns in chosen.items()}
     config: dict[str, Any] = {"shape": net.config(), "codes": codes, "fusion": {}, "thresholds": {}, "uncertain": {}}
     state = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
