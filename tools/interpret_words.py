@@ -88,12 +88,13 @@ def doubts(result: dict[str, Any]) -> list[str]:
 def _said(finding: dict[str, Any]) -> str:
     name = finding["name"][0].upper() + finding["name"][1:]
     if finding["probability"] is None:
-        return f"{name} {_verb(name)} {finding['certainty']}, from the measurements alone."
+        return f"{name} {verb(name)} {finding['certainty']}, from the measurements alone."
     numbers = f"probability {finding['probability']:.2f}, threshold {finding['threshold']:.2f}"
-    return f"{name} {_verb(name)} {finding['certainty']} ({numbers})."
+    return f"{name} {verb(name)} {finding['certainty']} ({numbers})."
 
 
-def _verb(name: str) -> str:
+def verb(name: str) -> str:
+    """ "are" after a finding in the plural."""
     plural = name.split(" in ")[0].split(" of ")[0].endswith(("complexes", "changes", "waves", "abnormalities"))
     return "are" if plural else "is"
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from random import Random
 
 from tools import registry
+from tools.interpret_words import ASKED_FOR, verb
+from tools.scp import statement
 
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 Fact = tuple[str, str, str]  # topic, evidence sentence, the same as a clause of an answer
@@ -103,6 +105,33 @@ def p_waves(r: Random) -> Fact:
     return "p_waves", f"P waves are {state}.", f"P waves are {state}"
 
 
+FINDINGS = (
+    "AFIB", "AFLT", "SR", "SBRAD", "STACH", "PVC", "PAC", "1AVB", "3AVB", "CLBBB", "CRBBB", "IRBBB", "LAFB", "IVCD",
+    "WPW", "LVH", "RVH", "LAO/LAE", "IMI", "AMI", "ASMI", "ISC_", "NST_", "LNGQT", "PACE", "NORM",
+)  # fmt: skip
+
+
+def finding(r: Random) -> Fact:
+    """As tools.interpret_words says what an ECG shows, or does not."""
+    if r.random() < 0.4:
+        name = statement(r.choice(ASKED_FOR)).name
+        return f"finding:{name}", f"No sign of {name} (probability 0.{r.randint(0, 20):02d}).", f"no sign of {name}"
+    name = statement(r.choice(FINDINGS)).name
+    said = f"{name} {verb(name)} {r.choice(['likely', 'likely', 'uncertain'])}"
+    numbers = f"(probability 0.{r.randint(20, 99)}, threshold 0.{r.randint(10, 60)})"
+    clause = r.choice([f"{said} {numbers}", said])
+    return f"finding:{name}", f"{said[0].upper()}{said[1:]} {numbers}.", clause
+
+
+def conclusion(r: Random) -> Fact:
+    """The interpretation in one sentence."""
+    names = [statement(code).name for code in r.sample(FINDINGS, r.randint(1, 3))]
+    likely = ", ".join(f"likely {name}" for name in names[:2])
+    rest = f"; uncertain {names[2]}" if len(names) > 2 else ""
+    sentence = f"Conclusion: {likely}{rest}."
+    return "conclusion", sentence, f"conclusion: {likely}{rest}"
+
+
 def quality(r: Random) -> Fact:
     if r.random() < 0.5:
         sentence = "Signal quality is acceptable in all 12 leads"
@@ -131,6 +160,7 @@ def _per_lead(opening: str, topic: str, low: int, high: int) -> Callable[[Random
 
 FACTS: list[Callable[[Random], Fact]] = [
     rate, rhythm, pr, qrs, qt, qtc, qtc_limit, axis, ectopic, p_waves, quality,
+    finding, finding, conclusion,
     _per_lead("ST level 60 ms after J", "st", -30, 40), _per_lead("R amplitude", "r", 5, 250),
     _per_lead("S amplitude", "s", -250, 0), _per_lead("T amplitude", "t", -60, 110),
 ]  # fmt: skip
@@ -147,6 +177,10 @@ QUESTIONS: dict[str, list[str]] = {
     "axis": ["what is the axis?", "axis", "is there axis deviation?", "electrical axis of the heart"],
     "ectopic": ["any ectopic beats?", "how many extrasystoles", "PVCs?", "premature beats count"],
     "p_waves": ["are there P waves?", "P waves present?", "can you see p waves"],
+    "finding": ["is there{name}?", "any sign of{name}?", "does it show{name}?", "{name}?", "{name}, yes or no?",
+                "could this be{name}?", "do you see{name} here"],
+    "conclusion": ["what does it show?", "interpret this", "what is wrong with this ECG?", "read it for me",
+                   "is it normal?", "your conclusion?", "anything abnormal", "what do you see"],
     "quality": ["is the signal good?", "signal quality?", "which leads are usable", "is the recording clean"],
     "st": ["ST level?", "any ST elevation?", "ST depression{lead}?", "what is the ST{lead}"],
     "r": ["R amplitude{lead}?", "how tall is the R wave{lead}", "R wave height{lead}"],
@@ -207,6 +241,7 @@ def _question(rng: Random, asked: list[Fact]) -> str:
     for topic, _, _ in asked:
         name, _, lead = topic.partition(":")
         question = rng.choice(QUESTIONS[name]).replace("{lead}", f" in {lead}" if lead else "")
+        question = question.replace("{name}", f" {lead}").strip()
         said.append(question.rstrip("?"))
     joined = rng.choice([", ", " and ", ", and ", "? "]).join(said)
     return joined + rng.choice(["?", "", "?", " please"])
