@@ -5,11 +5,12 @@
 Macro AUROC over the superclasses of the raw test fold, in seven layouts (encoders/layouts.py):
 
 ours          the reader: network and trees, what was not recorded left out of both
-zero-fill     the same network, told that zeros were recorded
-interpolated  the same network, gaps filled by straight lines as if recorded
+zero-fill     the same reader, its network told that zeros were recorded
+interpolated  the same reader, its network shown gaps filled by straight lines as if recorded
 plain CNN     trained on complete recordings in this command, zeros where nothing was recorded
 
-Trees see measurements taken from the same layout. Intervals are bootstrap 95 % over recordings.
+All but the CNN have the same trees, over measurements taken from the same layout, so that only the filling differs;
+the networks alone stand beside. Intervals are bootstrap 95 % over recordings.
 """
 
 from __future__ import annotations
@@ -44,20 +45,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     truth = test.labels[GROUP]
     cnn = None if args.without_cnn else evaluate_reading.trained(everything, seed=0)
     out: dict[str, Any] = {"fold": args.fold, "records": len(test), "layouts": {}}
+    columns = [reader.codes[GROUP].index(code) for code in test.codes[GROUP]]
     for layout in layouts.LAYOUTS:
         rng = np.random.default_rng(0)
         known = np.stack([layouts.mask(layout, LEADS, ptbxl.SAMPLES, ptbxl.FS_HZ, rng) for _ in range(len(test))])
-        views = evaluate_reading.read(reader, test, reading.measure_all(test, known), known)
-        others = {
-            "zero-fill": _network(reader, filled(test, known, "zero")),
-            "interpolated": _network(reader, filled(test, known, "lines")),
+        trees = reader.tree_logits(reading.measure_all(test, known), test.raw)
+        network = {
+            "ours": reading.net_logits(reader.net, test, known),
+            "zero-fill": reading.net_logits(reader.net, filled(test, known, "zero")),
+            "interpolated": reading.net_logits(reader.net, filled(test, known, "lines")),
         }
+        p = {name: reader.fused(logits, trees)[GROUP][:, columns] for name, logits in network.items()}
         if cnn is not None:
-            others["plain CNN"] = evaluate_reading.predicted(cnn, filled(test, known, "zero"))[GROUP]
-        ours = views["fused"][GROUP]
-        alone = figures.macro(views["network"][GROUP], truth)
-        row: dict[str, Any] = {"ours": figures.with_interval(ours, truth), "network alone": alone}
-        row |= {name: figures.with_interval(ours, truth, p) for name, p in others.items()}
+            p["plain CNN"] = evaluate_reading.predicted(cnn, filled(test, known, "zero"))[GROUP]
+        ours = p.pop("ours")
+        row: dict[str, Any] = {"ours": figures.with_interval(ours, truth)}
+        row |= {name: figures.with_interval(ours, truth, one) for name, one in p.items()}
+        alone = {name: logits[GROUP][:, columns] for name, logits in network.items()}
+        row["network alone"] = {name: figures.macro(one, truth) for name, one in alone.items()}
+        row["network alone"]["ahead of zero-fill"] = figures.with_interval(alone["ours"], truth, alone["zero-fill"])
         out["layouts"][layout] = row
     return out
 
@@ -73,21 +79,22 @@ def filled(test: ptbxl.Table, known: np.ndarray, how: str) -> ptbxl.Table:
     return replace(test, signal=signal)
 
 
-def _network(reader: Reader, test: ptbxl.Table) -> np.ndarray:
-    """(records, superclasses) of the network alone, everything taken as recorded."""
-    return reading.net_logits(reader.net, test)[GROUP]
-
-
 def table(out: dict[str, Any]) -> str:
     lines = [f"PTB-XL fold {out['fold']}, {out['records']} raw recordings, macro AUROC of superclasses [95 % interval]"]
     for layout, row in out["layouts"].items():
         low, high = row["ours"]["interval"]
         cells = [f"{layout:10s} ours {row['ours']['auroc']:.3f} [{low:.3f}, {high:.3f}]"]
-        cells.append(f"network alone {row['network alone']:.3f}")
         for name in ("zero-fill", "interpolated", "plain CNN"):
             if name in row:
                 one = row[name]
                 low, high = one["ahead_interval"]
                 cells.append(f"{name} {one['baseline'][0]:.3f} (ours {one['ahead']:+.3f} [{low:+.3f}, {high:+.3f}])")
         lines.append("  ".join(cells))
+        alone = row["network alone"]
+        low, high = alone["ahead of zero-fill"]["ahead_interval"]
+        lines.append(
+            f"{'':10s} network alone {alone['ours']:.3f}, zero-fill {alone['zero-fill']:.3f} "
+            f"(ours {alone['ahead of zero-fill']['ahead']:+.3f} [{low:+.3f}, {high:+.3f}]), "
+            f"interpolated {alone['interpolated']:.3f}"
+        )
     return "\n".join(lines)

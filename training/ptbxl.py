@@ -64,10 +64,9 @@ class Table:
 def together(one: Table, other: Table) -> Table:
     """The records of both, of the same codes."""
     labels = {group: np.concatenate([one.labels[group], other.labels[group]]) for group in one.labels}
-    rest = ("signal", "patient", "fold", "record", "raw")
-    return replace(
-        one, labels=labels, **{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in rest}
-    )
+    names = ("signal", "patient", "fold", "record", "raw")
+    rest = [np.concatenate([getattr(one, name), getattr(other, name)]) for name in names]
+    return Table(rest[0], labels, one.codes, *rest[1:])
 
 
 def load(root: Path) -> Table:
