@@ -137,6 +137,7 @@ def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], arg
     targets = dict(zip(chosen, torch.from_numpy(soft).tensor_split(ends.tolist(), dim=1), strict=True))
     for epoch in range(first, args.epochs):
         rng = np.random.default_rng([args.seed, epoch, accelerator.process_index])
+        torch.manual_seed(args.seed + 1000 * (epoch + 1))  # dropout is the same whether this run began here or before
         order = np.random.default_rng([args.seed, epoch]).permutation(len(train))[: steps * args.batch]
         bar = tqdm(order.reshape(steps, args.batch), desc=f"epoch {epoch + 1}/{args.epochs}", mininterval=10)
         for rows in bar:

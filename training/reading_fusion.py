@@ -62,10 +62,11 @@ def decide(p: np.ndarray, labels: np.ndarray, codes: list[str]) -> tuple[dict[st
 
 
 def _best_f1(p: np.ndarray, labels: np.ndarray) -> float:
+    """Half way between the last record that counts and the next, so that another patient need not reach the last."""
     order = np.argsort(-p)
     hits = np.cumsum(labels[order])
-    f1 = 2 * hits / (np.arange(1, len(p) + 1) + labels.sum())
-    return float(p[order[int(f1.argmax())]])
+    last = int((2 * hits / (np.arange(1, len(p) + 1) + labels.sum())).argmax())
+    return float(p[order[last : last + 2]].mean())
 
 
 def _precise(p: np.ndarray, labels: np.ndarray, wanted: float) -> float:
