@@ -93,7 +93,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     depth = model.config.num_hidden_layers
     lower, model = halves(model, depth // 2)
-    talks = conversations(args.seed, args.dialogues, args.answers, args.copies)
+    talks = conversations(args.seed, args.dialogues, args.answers, args.copies, args.files)
     examples = activations(lower.eval(), [encode(tokenizer, talk) for talk in talks])
     held = len(examples) // 20
     validation, training = examples[:held], examples[held:]
@@ -177,6 +177,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--adapter", type=Path, help="go on from this adapter, on other dialogues (--seed)")
     parser.add_argument("--dialogues", type=int, default=4500)
     parser.add_argument("--copies", type=int, default=2, help="of each hand-written dialogue")
+    parser.add_argument("--files", nargs="*", help="stems of data/tool_use/*.jsonl to go on with; default: all")
     parser.add_argument("--answers", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)
@@ -203,7 +204,9 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
         "judges the phrases, tool_use_heldout.jsonl the result, both written apart and never trained on",
         "command": f"{begun}python -m training.tool_use --out DIR --dialogues {args.dialogues} "
         f"--answers {args.answers} --copies {args.copies} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} "
-        f"--tokens {args.tokens} --seed {args.seed}" + (" --adapter FORMER" if args.adapter else ""),
+        f"--tokens {args.tokens} --seed {args.seed}"
+        + (f" --files {' '.join(args.files)}" if args.files else "")
+        + (" --adapter FORMER" if args.adapter else ""),
         "input": "chat text as agent/prompts.py renders it",
         "figures": figures,
         "limits": "English, with a little German, French and Spanish; knows the tools of the contract and no others",

@@ -20,13 +20,15 @@ from training.tool_use_written import written
 APART = [Path(__file__).parent / "data" / f"tool_use_{name}.jsonl" for name in ("heldout", "validation")]
 
 
-def conversations(seed: int, dialogues: int, answers: int, copies: int) -> list[list[prompts.Message]]:
+def conversations(
+    seed: int, dialogues: int, answers: int, copies: int, files: list[str] | None = None
+) -> list[list[prompts.Message]]:
     """Messages that end with what the model should write, for both tasks, in random order.
 
-    `dialogues` come from templates, `copies` of each hand-written one beside; `answers` teach wording.
+    `dialogues` come from templates, `copies` of each hand-written one (of `files`) beside; `answers` teach wording.
     """
     held_back = {_plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
-    turns = tool_use_data.dialogues(seed, dialogues) + written(seed, copies)
+    turns = tool_use_data.dialogues(seed, dialogues) + written(seed, copies, files)
     turns = [turn for turn in turns if not held_back & {_plain(one["user"]) for one in (*turn["history"], turn)}]
     rng = random.Random(seed)
     rng.shuffle(turns)

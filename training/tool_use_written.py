@@ -22,21 +22,22 @@ from training.tool_use_phrases import BANKS, KINDS, LEADS, typo
 STYLES = {"as written": 45, "lower": 20, "slips": 20, "bare": 15}
 
 
-def lines() -> list[dict[str, Any]]:
-    """Every written dialogue, its calls nested as the agent has them."""
+def lines(files: list[str] | None = None) -> list[dict[str, Any]]:
+    """Every written dialogue (of these files only, by their stems), its calls nested as the agent has them."""
     return [
         _nested(json.loads(line))
         for file in sorted(Path(BANKS).glob("*.jsonl"))
+        if not files or file.stem in files
         for line in file.read_text(encoding="utf-8").splitlines()
         if line.strip()
     ]
 
 
-def written(seed: int, copies: int) -> list[dict[str, Any]]:
+def written(seed: int, copies: int, files: list[str] | None = None) -> list[dict[str, Any]]:
     """The written dialogues, `copies` of each; the same seed gives the same ones."""
     rng = Random(seed)
     made = []
-    for line in lines():
+    for line in lines(files):
         for copy in range(copies):
             made.append(varied(rng, line) if copy else line)
     return made
