@@ -13,7 +13,7 @@ from encoders import measures, reading
 from encoders.reading_net import SAMPLES, ReadingNet, Shape, standardised
 from tools.measure import measure_ecg
 from tools.recording import LEADS
-from training import figures, ptbxl, reading_fusion, reading_trees
+from training import figures, ptbxl, reading_fusion, reading_teacher, reading_trees
 from training import reading as recipe
 
 
@@ -245,3 +245,20 @@ def test_missing_weights_are_said(tmp_path):
 
     with pytest.raises(MissingModel, match=r"training\.reading"):
         reading.Reader(tmp_path / "reading.safetensors")
+
+
+def test_nobodys_own_label_teaches_the_trees_that_judge_him(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 240
+    vectors = rng.normal(size=(n, len(measures.NAMES))).astype(np.float32)
+    chance = (rng.random((n, 1)) < 0.5).astype(np.float32)
+    blank = np.zeros(n)
+    table = ptbxl.Table(
+        np.zeros((n, 12, 1), np.float32), {}, {}, blank, np.arange(n) % 4, blank.astype(str), np.ones(n, bool)
+    )
+    soft = reading_teacher.opinions(table, vectors, chance, seed=0)
+    fitted = reading_trees.fit(vectors, chance, table.raw, 0)
+    own = reading_teacher.judged(fitted, vectors, table.raw)
+    assert figures.macro(own, chance) > 0.95  # trees remember what they were fitted on
+    assert abs(figures.macro(soft, chance) - 0.5) < 0.12
+    assert reading_teacher.strips(tmp_path, {}) is None

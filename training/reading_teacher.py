@@ -36,7 +36,8 @@ def judged(booster, vectors: np.ndarray, chest_voltage: np.ndarray) -> np.ndarra
     """(records, codes) probabilities."""
     import xgboost
 
-    return booster.predict(xgboost.DMatrix(tree_features(vectors, chest_voltage)))
+    p = booster.predict(xgboost.DMatrix(tree_features(vectors, chest_voltage)))
+    return p.reshape(len(vectors), -1)
 
 
 def strips(root: Path, codes: dict[str, tuple[str, ...]]) -> ptbxl.Table | None:
