@@ -66,6 +66,8 @@ SAID = re.compile(
     re.IGNORECASE,
 )
 LIST = re.compile(r"\s*(?:,|and|or|nor|, and|, or|/)\s*(?:(?:a|an|the)\s+)?", re.IGNORECASE)
+PREDICATE = re.compile(r"\s*(?:\([^)]*\)\s*)?(?:is|are|was|were|looks?|seems?|remains?|cannot be|:)\b")
+CLAUSE = re.compile(r"(?:,|;)\s*(?:and|but|while)\s+|;\s*")
 
 
 class Mention(NamedTuple):
@@ -106,13 +108,15 @@ def _said(sentence: str, places: list[tuple[str, int, int]], i: int) -> str:
     start = places[i - 1][2] if i else 0
     stop = places[i + 1][1] if i + 1 < len(places) else len(sentence)
     before, after = sentence[start : places[i][1]], sentence[places[i][2] : stop]
+    behind = list(SAID.finditer(after)) if PREDICATE.match(after) else []
+    if behind:  # "P waves are absent, and A is likely": a clause that says it of its own is not told by the one before
+        before = CLAUSE.split(before)[-1]
     ahead = list(SAID.finditer(before))
     if ahead and (i == 0 or not re.match(r"\s*(?:\([^)]*\)\s*)?(?:is|are|was|were|looks?)\b", before)):
         return ahead[-1].lastgroup or ""
     if ahead and i and not _verb(before[: ahead[-1].start()], ahead[0].start() == ahead[-1].start()):
         return ahead[-1].lastgroup or ""
-    behind = list(SAID.finditer(after))
-    if behind and re.match(r"\s*(?:\([^)]*\)\s*)?(?:is|are|was|were|looks?|seems?|remains?|cannot be|:)\b", after):
+    if behind:
         first = behind[0]
         negated = first.lastgroup == "no" and len(behind) > 1 and behind[1].start() - first.end() < 3
         return "no" if negated else first.lastgroup or ""

@@ -116,6 +116,15 @@ READ = [
 ]
 
 
+def test_a_clause_is_not_told_by_the_one_before():
+    held = ["P waves are absent.", "Atrial fibrillation is likely (probability 0.90, threshold 0.40)."]
+    joined = "P waves are absent, and atrial fibrillation is likely (probability 0.90, threshold 0.40)."
+    assert not problems(joined, held)
+    assert problems(joined.replace("is likely", "is uncertain"), held)
+    assert problems("P waves are absent, and there is no atrial fibrillation.", held)
+    assert problems("No P waves, and atrial fibrillation is unlikely.", held)
+
+
 def test_what_is_urgent_and_each_finding_asked_for_must_be_told():
     assert not complete(READ[2], "What is the rate?", READ)
     assert complete(f"{READ[0]} {READ[2]}", "What is the rate?", READ)

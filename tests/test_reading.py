@@ -201,7 +201,8 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
     table = ptbxl.load(records)
     vectors = recipe.measured(table, tmp_path / "measures.npz")
     chosen = recipe.learnt(table)
-    lesson = recipe.lessons(table, vectors, chosen, args)
+    booster = recipe.trees(table, vectors, chosen, args.seed)
+    lesson = recipe.lessons(table, vectors, chosen, booster, args)
     real, count = recipe.step_loss, 0
 
     def interrupted(*given):
@@ -222,7 +223,7 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
     for (name, a), b in zip(resumed.state_dict().items(), straight.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
 
-    made = recipe.finish(table, vectors, chosen, resumed, args)
+    made = recipe.finish(table, vectors, chosen, resumed, booster, args)
     json.dumps(made)
     reader = reading.Reader(tmp_path / "reading.safetensors")
     truth = synthetic.ecg(qrs_ms=150)

@@ -115,12 +115,13 @@ def finding(r: Random) -> Fact:
     """As tools.interpret_words says what an ECG shows, or does not."""
     if r.random() < 0.4:
         name = statement(r.choice(ASKED_FOR)).name
-        return f"finding:{name}", f"No sign of {name} (probability 0.{r.randint(0, 20):02d}).", f"no sign of {name}"
+        said = f"no sign of {name} (probability 0.{r.randint(0, 20):02d})"
+        return f"finding:{name}", f"N{said[1:]}.", said
     name = statement(r.choice(FINDINGS)).name
     said = f"{name} {verb(name)} {r.choice(['likely', 'likely', 'uncertain'])}"
-    numbers = f"(probability 0.{r.randint(20, 99)}, threshold 0.{r.randint(10, 60)})"
-    clause = r.choice([f"{said} {numbers}", said])
-    return f"finding:{name}", f"{said[0].upper()}{said[1:]} {numbers}.", clause
+    threshold = r.randint(10, 60)
+    numbers = f"(probability 0.{r.randint(threshold, 99)}, threshold 0.{threshold})"
+    return f"finding:{name}", f"{said[0].upper()}{said[1:]} {numbers}.", f"{said} {numbers}"
 
 
 def conclusion(r: Random) -> Fact:
@@ -129,7 +130,7 @@ def conclusion(r: Random) -> Fact:
     likely = ", ".join(f"likely {name}" for name in names[:2])
     rest = f"; uncertain {names[2]}" if len(names) > 2 else ""
     sentence = f"Conclusion: {likely}{rest}."
-    return "conclusion", sentence, f"conclusion: {likely}{rest}"
+    return "conclusion", sentence, f"the conclusion is {likely}{rest}"
 
 
 def quality(r: Random) -> Fact:

@@ -1,12 +1,12 @@
 """How the default reader reads ECGs of another country, another machine and other cardiologists: LUDB, not retrained.
 
-    python -m training.evaluate external --data DIR/ludb [--weights FILE]
+    python -m training.evaluate external --data DIR/ludb
 
 Lobachevsky University Database (Kalyakulina et al. 2020, doi 10.1109/ACCESS.2020.3029211): 10 s of twelve leads at
 500 Hz, each with its cardiologists' diagnoses. For every diagnosis with at least five patients and a statement that
-means the same: AUROC of the probability with its bootstrap interval, the network alone beside it (no measurements), and
-how often `interpret_ecg` names it where it is, and stays silent where it is not. Beat marks of LUDB taught the
-delineator that the measurements stand on; no diagnosis taught anything here.
+means the same: AUROC of the probability that `interpret_ecg` gives, with its bootstrap interval, the network alone
+beside it (no measurements), and how often `interpret_ecg` names it where it is, and stays silent where it is not. Beat
+marks of LUDB taught the delineator that the measurements stand on; no diagnosis taught anything here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import numpy as np
 import wfdb
 from tqdm import tqdm
 
-from encoders.reading import FILE, Reader, Reading
+from encoders.reading import reader
 from tools.errors import UsageError
 from tools.interpret import interpret_ecg
-from tools.measure import measure_ecg
 from tools.recording import read
 from training import figures
 
@@ -48,23 +47,25 @@ DIAGNOSES = {  # what a cardiologist wrote, and the statements that say the same
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of LUDB, with RECORDS")
-    parser.add_argument("--weights", type=Path, default=FILE)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if not (args.data / "RECORDS").exists():
         raise UsageError(f"{args.data} has no RECORDS: name the folder of LUDB with --data")
     names = [name for name in (args.data / "RECORDS").read_text().split() if (args.data / f"{name}.hea").exists()]
-    reader = Reader(args.weights)
-    said, both, alone, named = [], [], [], []
+    said, both, alone, named, withheld = [], [], [], [], 0
     for name in tqdm(names, desc="LUDB"):
         [recording] = read(args.data / f"{name}.hea")
+        result = interpret_ecg(recording)
+        if result["probabilities"] is None:
+            withheld += 1
+            continue
         said.append(wfdb.rdheader(str(args.data / name)).comments)
-        of = (recording.signal, recording.fs_hz, recording.leads)
-        both.append(_flat(reader.read(*of, measure_ecg(recording))))
-        alone.append(_flat(reader.read(*of, None)))
-        named.append({finding["code"] for finding in interpret_ecg(recording)["findings"]})
-    out: dict[str, Any] = {"records": len(names), "weights": args.weights.name, "diagnoses": {}}
+        both.append(_flat(result["probabilities"]))
+        seen = reader().read(recording.signal, recording.fs_hz, recording.leads)
+        alone.append(_flat(seen.probabilities))
+        named.append({finding["code"] for finding in result["findings"]})
+    out: dict[str, Any] = {"records": len(said), "withheld": withheld, "diagnoses": {}}
     for what, (pattern, codes) in DIAGNOSES.items():
         truth = np.array([any(re.search(pattern, line) for line in lines) for lines in said])
         known = [code for code in codes if code in both[0]]
@@ -85,9 +86,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
-def _flat(reading: Reading) -> dict[str, float]:
+def _flat(probabilities: dict[str, dict[str, float]]) -> dict[str, float]:
     """{code: probability} of superclasses and statements."""
-    return reading.probabilities["superclass"] | reading.probabilities["statement"]
+    return probabilities["superclass"] | probabilities["statement"]
 
 
 def _can_be_named(codes: tuple[str, ...]) -> bool:
@@ -97,7 +98,7 @@ def _can_be_named(codes: tuple[str, ...]) -> bool:
 
 def table(out: dict[str, Any]) -> str:
     head = "AUROC [95 % interval], network alone, named where it is, silent elsewhere"
-    lines = [f"LUDB, {out['records']} records: {head}"]
+    lines = [f"LUDB, {out['records']} records, {out['withheld']} withheld: {head}"]
     for what, one in out["diagnoses"].items():
         low, high = one["interval"]
         line = f"{what:38s} n={one['patients']:3d} {one['auroc']:.3f} [{low:.3f}, {high:.3f}]"

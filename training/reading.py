@@ -47,8 +47,9 @@ def main() -> None:
     table = ptbxl.load(args.data)
     vectors = measured(table, args.out / "measures.npz")
     chosen = learnt(table)
-    net = fit(*lessons(table, vectors, chosen, args), chosen, args)
-    figures = finish(table, vectors, chosen, net, args)
+    booster = trees(table, vectors, chosen, args.seed)
+    net = fit(*lessons(table, vectors, chosen, booster, args), chosen, args)
+    figures = finish(table, vectors, chosen, net, booster, args)
     write_card(args.out / "reading.safetensors", card(args, table, chosen, figures))
     print(json.dumps(figures))
 
@@ -89,8 +90,15 @@ def _measure(signal: np.ndarray) -> np.ndarray:
     return measures.vector(measure_ecg(Recording(signal, ptbxl.FS_HZ, LEADS)))
 
 
+def trees(table: ptbxl.Table, vectors: np.ndarray, chosen: dict[str, np.ndarray], seed: int) -> Any:
+    """The booster over the measurements of the training folds."""
+    at = np.isin(table.fold, ptbxl.TRAIN)
+    train = table.rows(at)
+    return reading_trees.fit(vectors[at], joined(train, chosen), train.raw, seed)
+
+
 def lessons(
-    table: ptbxl.Table, vectors: np.ndarray, chosen: dict[str, np.ndarray], args: argparse.Namespace
+    table: ptbxl.Table, vectors: np.ndarray, chosen: dict[str, np.ndarray], booster: Any, args: argparse.Namespace
 ) -> tuple[ptbxl.Table, np.ndarray]:
     """What the network learns from: recordings, and (records, codes) of how likely each code is of each."""
     at = np.isin(table.fold, ptbxl.TRAIN)
@@ -100,8 +108,7 @@ def lessons(
     if more is None:
         return train, soft
     of_more = measured(more, args.out / "measures_unlabelled.npz")
-    trees = reading_trees.fit(vectors[at], labels, train.raw, args.seed)
-    return ptbxl.together(train, more), np.concatenate([soft, reading_teacher.judged(trees, of_more, more.raw)])
+    return ptbxl.together(train, more), np.concatenate([soft, reading_teacher.judged(booster, of_more, more.raw)])
 
 
 def joined(table: ptbxl.Table, chosen: dict[str, np.ndarray]) -> np.ndarray:
@@ -215,11 +222,15 @@ def net_logits(net: ReadingNet, table: ptbxl.Table, known: np.ndarray | None = N
 
 
 def finish(
-    table: ptbxl.Table, vectors: np.ndarray, chosen: dict[str, np.ndarray], net: ReadingNet, args: argparse.Namespace
+    table: ptbxl.Table,
+    vectors: np.ndarray,
+    chosen: dict[str, np.ndarray],
+    net: ReadingNet,
+    booster: Any,
+    args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Trees, fusion, thresholds; writes the weights and gives the figures of the validation fold."""
-    train, held = np.isin(table.fold, ptbxl.TRAIN), np.isin(table.fold, ptbxl.VALIDATION)
-    booster = reading_trees.fit(vectors[train], joined(table.rows(train), chosen), table.raw[train], args.seed)
+    """Fusion and thresholds on the validation fold; writes the weights, gives the figures of that fold."""
+    held = np.isin(table.fold, ptbxl.VALIDATION)
     codes = {group: [table.codes[group][i] for i in columns] for group, columns in chosen.items()}
     config: dict[str, Any] = {"shape": net.config(), "codes": codes, "fusion": {}, "thresholds": {}, "uncertain": {}}
     state = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
@@ -255,7 +266,9 @@ def _aucs(p: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of PTB-XL, or one that holds ptb-xl")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of PTB-XL, or one that holds ptb-xl (and cinc2011)"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=32)
@@ -272,6 +285,8 @@ def card(args: argparse.Namespace, table: ptbxl.Table, chosen: dict[str, np.ndar
         "what": "reads an ECG of any leads and gaps: findings with probabilities, an embedding, tokens",
         "data": f"PTB-XL (CC BY 4.0, doi 10.13026/kfzx-aw45): {int(train.raw.sum())} raw recordings and "
         f"{int((~train.raw).sum())} band-passed ones for training, {len(set(train.patient))} patients",
+        "unlabelled": "acceptable records of PhysioNet/CinC Challenge 2011 set-a (ODC-By), where they lie beside: "
+        "what the trees say of them is learnt",
         "split": "strat_fold by patient: 1-7 train, 8 chooses weights and thresholds, 9 is opened by training.evaluate",
         "command": f"python -m training.reading --data DIR --out DIR --epochs {args.epochs} --batch {args.batch} "
         f"--lr {args.lr} --seed {args.seed}",

@@ -1,7 +1,7 @@
 """What teaches the reading network beside the labels: the trees' opinion of recordings that they were not fitted on.
 
     soft = opinions(table, vectors, labels, seed)     # of the training folds, each fold by trees of the others
-    more = strips(DIR)                                # ECGs that nobody has labelled, with the trees' opinion of them
+    more = strips(DIR, codes)                         # ECGs that nobody has labelled, with the trees' opinion of them
 
 The trees see exact voltages and intervals of twelve whole leads; the network is shown the same recording with leads
 and stretches missing and learns to say what they say (distillation; Hinton et al. 2015). Nobody's own labels teach the

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from agent import smollm2
 from training.cards import write_card
 from training.tool_use_texts import conversations, encode
+from training.tool_use_written import FILES
 
 Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
 
@@ -177,7 +178,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--adapter", type=Path, help="go on from this adapter, on other dialogues (--seed)")
     parser.add_argument("--dialogues", type=int, default=4500)
     parser.add_argument("--copies", type=int, default=2, help="of each hand-written dialogue")
-    parser.add_argument("--files", nargs="*", help="stems of data/tool_use/*.jsonl to go on with; default: all")
+    parser.add_argument("--files", nargs="+", choices=FILES, help="written files to learn; default: all")
     parser.add_argument("--answers", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)

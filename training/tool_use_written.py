@@ -19,16 +19,16 @@ from typing import Any
 from agent.prompts import Call
 from training.tool_use_phrases import BANKS, KINDS, LEADS, typo
 
+FILES = sorted(file.stem for file in Path(BANKS).glob("*.jsonl"))
 STYLES = {"as written": 45, "lower": 20, "slips": 20, "bare": 15}
 
 
 def lines(files: list[str] | None = None) -> list[dict[str, Any]]:
-    """Every written dialogue (of these files only, by their stems), its calls nested as the agent has them."""
+    """Every written dialogue (of these of `FILES` only), its calls nested as the agent has them."""
     return [
         _nested(json.loads(line))
-        for file in sorted(Path(BANKS).glob("*.jsonl"))
-        if not files or file.stem in files
-        for line in file.read_text(encoding="utf-8").splitlines()
+        for stem in files or FILES
+        for line in (Path(BANKS) / f"{stem}.jsonl").read_text(encoding="utf-8").splitlines()
         if line.strip()
     ]
 
