@@ -53,7 +53,7 @@ TOPICS: list[tuple[str, str]] = [
     (
         r"\b(interpret\w*|diagnos\w*|findings?|normal|abnormal\w*|wrong|healthy|reads?|reading|summar\w+|befund"
         r"|conclusion|overall|what do(es)? .{0,24}show|what do you see|urgent|emergency)\b",
-        r"Urgent|Conclusion|No interpretation|Limb leads look|This recording is synthetic",
+        r"Urgent|Conclusion|No interpretation|Limb leads look|This recording is synthetic|Leads rebuilt",
     ),
     (
         r"\b(a-?fib|afib|af|fibrillation|flutter|arrhythmia|vorhofflimmern)\b",

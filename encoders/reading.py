@@ -204,7 +204,7 @@ def prepared(signal: np.ndarray, fs_hz: float, leads: tuple[str, ...]) -> tuple[
     numbers = [max(index[row], 0) if index[row] >= 0 else 1 for row in rows]
     chosen = np.asarray(signal, np.float32)[rows]
     known = np.isfinite(chosen)
-    slow, known = _at_100_hz(chosen, known, fs_hz)
+    slow, known = at_100_hz(chosen, known, fs_hz)
     n = slow.shape[1]
     starts = np.unique(np.linspace(0, max(n - SAMPLES, 0), min(MOST_WINDOWS, max(1, n // SAMPLES))).astype(int))
     windows = np.zeros((len(starts), len(rows), SAMPLES), np.float32)
@@ -216,7 +216,7 @@ def prepared(signal: np.ndarray, fs_hz: float, leads: tuple[str, ...]) -> tuple[
     return windows, seen, numbers
 
 
-def _at_100_hz(signal: np.ndarray, known: np.ndarray, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
+def at_100_hz(signal: np.ndarray, known: np.ndarray, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Resampled by a polyphase filter; gaps are bridged for the filter alone and stay unknown."""
     from scipy.signal import resample_poly
 

@@ -281,4 +281,6 @@ def _clean_meta(found: Channels) -> dict[str, Any]:
         meta.pop("date")
     if "synthetic" in meta:
         meta["synthetic"] = bool(meta["synthetic"])
+    if "rebuilt" in meta:
+        meta["rebuilt"] = " ".join(lead for lead in LEADS if lead in str(meta["rebuilt"]).split())
     return meta

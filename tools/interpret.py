@@ -120,6 +120,8 @@ def _doubts(recording: Recording, measured: dict[str, Any]) -> tuple[list[str], 
     said, codes = [], frozenset[str]()
     if recording.meta.get("synthetic"):
         said.append("This recording is synthetic: it was drawn by a model, not recorded from a person.")
+    if rebuilt := recording.meta.get("rebuilt"):
+        said.append(f"Leads rebuilt by a model, not recorded: {', '.join(str(rebuilt).split())}.")
     usable = measured["quality"]["leads"]
     if all(name in usable and usable[name]["usable"] for name in LEADS) and recording.duration_s >= SHORTEST_S:
         order = [recording.leads.index(name) for name in LEADS]

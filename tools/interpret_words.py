@@ -81,7 +81,7 @@ def conclusion(result: dict[str, Any]) -> str:
 
 def doubts(result: dict[str, Any]) -> list[str]:
     """What makes the recording itself doubtful, said before anything is read from it."""
-    marked = ("No interpretation", "Limb leads", "This recording is synthetic", "Pacing")
+    marked = ("No interpretation", "Limb leads", "This recording is synthetic", "Leads rebuilt", "Pacing")
     return [warning for warning in result["warnings"] if warning.startswith(marked)]
 
 

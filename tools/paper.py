@@ -32,6 +32,7 @@ from tools.paper_rows import (
     MM_PER_S,
     PULSE,
     RIGHT,
+    Bands,
     Marks,
     Notes,
     Palette,
@@ -59,8 +60,12 @@ def compose(
     notes: Notes | None = None,
     dark: bool = False,
     start_s: float = 0.0,
+    bands: Bands | None = None,
 ) -> tuple[Sheet, Plan, list[str]]:
-    """The drawing, its plan, and what had to be left out in sentences; arguments as in `svg`."""
+    """The drawing, its plan, and what had to be left out in sentences; arguments as in `svg`.
+
+    `bands` has half of the band (samples,) mV of each lead that a model rebuilt, NaN where it was measured.
+    """
     if recording.unit != "mV":
         raise UsageError(f"ECG paper needs millivolts, this recording is in {recording.unit[:12]}: give its unit")
     if recording.signal.size == 0 or not 0 <= start_s < recording.duration_s:
@@ -68,7 +73,7 @@ def compose(
     palette, page = DARK if dark else LIGHT, plan(recording, layout, start_s)
     grid_width = max(125.0, 5 * math.ceil((PULSE + page.line_s * MM_PER_S + RIGHT) / 5 - 1e-9))
     rows = [Row(MARGIN + grid_width) for _ in range(page.rows)]
-    said = draw_strips(rows, page, recording, palette)
+    said = draw_strips(rows, page, recording, bands or {}, palette)
     used = draw_marks(rows, page, recording, marks or {}, palette)
     said += draw_notes(rows, page, recording, list(notes or ()), palette)
     said = [*_part_shown(recording, page), *said]
@@ -100,7 +105,8 @@ def _assemble(
         baselines.append(baselines[-1] + max(least, _up_to_5(need)))
     grid_height = baselines[-1] + _up_to_5(max(rows[-1].down.max() + 2, 10))
     header = _header(recording)
-    top = MARGIN + (4 if header or recording.meta.get("synthetic") else 0)
+    rebuilt = ", ".join(str(recording.meta.get("rebuilt") or "").split())
+    top = MARGIN + (4 if header or rebuilt or recording.meta.get("synthetic") else 0)
     bottom = MARGIN + (8 if legend else 3)
     sheet = Sheet(grid_width + 2 * MARGIN, top + grid_height + bottom, title)
     sheet.box(0, 0, sheet.width, sheet.height, palette.paper)
@@ -112,6 +118,9 @@ def _assemble(
         height = top + grid_height / 2 + size / 3
         sheet.text(middle, height, "SYNTHETIC", palette.alarm, size, bold=True, anchor="middle", opacity=0.1)
         sheet.text(right, top - 2, "SYNTHETIC · not recorded from a person", palette.alarm, 3, bold=True, anchor="end")
+    elif rebuilt:
+        notice = f"REBUILT by a model, not recorded: {rebuilt}"
+        sheet.text(right, top - 2, notice, palette.rebuilt, 3, bold=True, anchor="end")
     for row, baseline in zip(rows, baselines, strict=True):
         sheet.put(row.ink, top + baseline)
     sheet.text(MARGIN, foot, "25 mm/s  10 mm/mV · research use only", palette.quiet, 3)

@@ -24,6 +24,7 @@ TRACE_WIDTH, LABEL_SIZE = 0.3, 3.6  # mm
 
 Marks = Mapping[str, Iterable[float | None]]
 Notes = Iterable[tuple[str | None, float, float, str]]
+Bands = Mapping[str, np.ndarray]  # lead -> (samples,) mV, half of the band of what was rebuilt, NaN where measured
 
 
 class Palette(NamedTuple):
@@ -36,15 +37,16 @@ class Palette(NamedTuple):
     alarm: str
     waves: dict[str, str]
     note: str
+    rebuilt: str
 
 
 LIGHT = Palette(
     "#ffffff", "#fffafa", "#f6cccc", "#e9a3a3", "#141414", "#6b6b6b", "#c62828",
-    {"p": "#1565c0", "qrs": "#00796b", "t": "#7b1fa2", "r": "#c62828"}, "#f9a825",
+    {"p": "#1565c0", "qrs": "#00796b", "t": "#7b1fa2", "r": "#c62828"}, "#f9a825", "#1565c0",
 )  # fmt: skip
 DARK = Palette(
     "#16181d", "#1b1d23", "#33272c", "#563a41", "#f2f2f2", "#9aa0a6", "#ff6b6b",
-    {"p": "#64b5f6", "qrs": "#4db6ac", "t": "#ce93d8", "r": "#ff8a80"}, "#f9a825",
+    {"p": "#64b5f6", "qrs": "#4db6ac", "t": "#ce93d8", "r": "#ff8a80"}, "#f9a825", "#64b5f6",
 )  # fmt: skip
 
 
@@ -69,7 +71,7 @@ class Row:
         return edge
 
 
-def draw_strips(rows: list[Row], page: Plan, recording: Recording, palette: Palette) -> list[str]:
+def draw_strips(rows: list[Row], page: Plan, recording: Recording, bands: Bands, palette: Palette) -> list[str]:
     """Traces, calibration pulses and lead names; returns what is odd about them, a sentence each."""
     odd: dict[str, list[int]] = {}
     runs_on = page.start_s > 0 or page.stop_s - page.start_s > page.line_s + 1e-6
@@ -82,10 +84,16 @@ def draw_strips(rows: list[Row], page: Plan, recording: Recording, palette: Pale
         values, state = _values(recording, strip)
         late_s = _first(strip.start_s, recording.fs_hz) / recording.fs_hz - strip.start_s  # of the first sample
         x = _x(strip, strip.start_s)
-        paths = polylines(values * -MM_PER_MV, x + late_s * MM_PER_S, MM_PER_S / recording.fs_hz)
-        if paths:
-            row.ink.line(paths, palette.trace, TRACE_WIDTH, name)
-            row.occupy(*np.concatenate(paths).T)
+        doubt, place = _doubt(recording, strip, bands), (x + late_s * MM_PER_S, MM_PER_S / recording.fs_hz)
+        known = np.isnan(doubt)
+        edges = [polylines((values + side * doubt) * -MM_PER_MV, *place) for side in (1, -1)]
+        for above, below in zip(*edges, strict=True):
+            row.ink.area(np.concatenate([above, below[::-1]]), palette.rebuilt, 0.2)
+        for shown, colour in ((known, palette.trace), (~known, palette.rebuilt)):
+            paths = polylines(np.where(shown, values, np.nan) * -MM_PER_MV, *place)
+            if paths:
+                row.ink.line(paths, colour, TRACE_WIDTH, name)
+                row.occupy(*np.concatenate(paths).T)
         odd.setdefault(state, []).append(strip.lead)
         label = name + {"flat": " · flat", "empty": " · no signal", "cut": " · cut at 8 mV"}.get(state, "")
         if runs_on and strip.start_s not in timed:
@@ -119,6 +127,13 @@ def _values(recording: Recording, strip: Strip) -> tuple[np.ndarray, str]:
     reach = float(np.max(np.abs(values[finite])))
     state = "flat" if reach == 0 and finite.sum() > 1 else "cut" if reach > CUT_MV else "" if finite.all() else "gaps"
     return np.clip(values, -CUT_MV, CUT_MV), state
+
+
+def _doubt(recording: Recording, strip: Strip, bands: Bands) -> np.ndarray:
+    """(samples,) mV: half of the band of a stretch, NaN where it was measured."""
+    span = slice(_first(strip.start_s, recording.fs_hz), _first(strip.stop_s, recording.fs_hz))
+    of_lead = bands.get(recording.leads[strip.lead])
+    return np.full(recording.signal[strip.lead, span].shape, np.nan) if of_lead is None else of_lead[span]
 
 
 def _oddities(recording: Recording, odd: dict[str, list[int]]) -> list[str]:

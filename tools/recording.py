@@ -24,7 +24,7 @@ from tools.errors import UsageError
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS, CHEST_LEADS = LEADS[:6], LEADS[6:]
 KINDS = ("ecg", "ppg", "spirogram", "ctg")
-META_FIELDS = ("age", "sex", "date", "device", "format", "synthetic")  # nothing else of a file is ever kept
+META_FIELDS = ("age", "sex", "date", "device", "format", "synthetic", "rebuilt")  # nothing else of a file is ever kept
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,15 @@ class Box:
     opacity: float = 1.0
 
 
+@dataclass(frozen=True)
+class Area:
+    """A filled outline."""
+
+    path: np.ndarray  # (points, 2) in mm
+    fill: str
+    opacity: float = 1.0
+
+
 @dataclass
 class Sheet:
     """A page of `width` × `height` mm; `items` are drawn in their order."""
@@ -70,7 +79,7 @@ class Sheet:
     width: float
     height: float
     title: str = ""
-    items: list[Line | Text | Box] = field(default_factory=list)
+    items: list[Line | Text | Box | Area] = field(default_factory=list)
 
     def line(self, paths: Sequence, colour: str, width: float, name: str = "") -> None:
         self.items.append(Line([np.asarray(path, float) for path in paths], colour, width, name))
@@ -81,11 +90,16 @@ class Sheet:
     def box(self, x: float, y: float, width: float, height: float, fill: str, opacity: float = 1.0) -> None:
         self.items.append(Box(x, y, width, height, fill, opacity))
 
+    def area(self, path: np.ndarray, fill: str, opacity: float = 1.0) -> None:
+        self.items.append(Area(path, fill, opacity))
+
     def put(self, other: Sheet, down: float) -> None:
         """Lay another sheet's items on this one, `down` mm lower."""
         for item in other.items:
             if isinstance(item, Line):
                 self.items.append(replace(item, paths=[path + np.array([0, down]) for path in item.paths]))
+            elif isinstance(item, Area):
+                self.items.append(replace(item, path=item.path + np.array([0, down])))
             else:
                 self.items.append(replace(item, y=item.y + down))
 
@@ -109,13 +123,15 @@ class Sheet:
         return figure
 
 
-def _svg_item(item: Line | Text | Box) -> str:
+def _svg_item(item: Line | Text | Box | Area) -> str:
     if isinstance(item, Line):
         name = f" data-name={quoteattr(NOT_XML.sub('', item.name))}" if item.name else ""
         return (
             f'<path{name} d="{"".join(map(_svg_path, item.paths))}" fill="none" stroke="{item.colour}" '
             f'stroke-width="{item.width:g}" stroke-linejoin="round" stroke-linecap="round"/>'
         )
+    if isinstance(item, Area):
+        return f'<path d="{_svg_path(item.path)}Z" fill="{item.fill}" fill-opacity="{item.opacity:g}"/>'
     if isinstance(item, Box):
         opacity = f' fill-opacity="{item.opacity:g}"' if item.opacity < 1 else ""
         return (
@@ -139,9 +155,9 @@ def _svg_path(points: np.ndarray) -> str:
     return ("M%g,%gL" + "%g,%g " * (len(points) - 1))[:-1] % tuple(numbers)
 
 
-def _figure_item(axes: Axes, item: Line | Text | Box, order: int) -> None:
+def _figure_item(axes: Axes, item: Line | Text | Box | Area, order: int) -> None:
     from matplotlib.collections import LineCollection
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Polygon, Rectangle
     from matplotlib.patheffects import withStroke
 
     if isinstance(item, Line):
@@ -152,6 +168,8 @@ def _figure_item(axes: Axes, item: Line | Text | Box, order: int) -> None:
             ),
             autolim=False,
         )
+    elif isinstance(item, Area):
+        axes.add_patch(Polygon(item.path, facecolor=item.fill, alpha=item.opacity, lw=0, zorder=order))
     elif isinstance(item, Box):
         axes.add_patch(
             Rectangle(

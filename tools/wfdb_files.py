@@ -146,7 +146,7 @@ def _comment_meta(comments: list[str]) -> dict[str, Any]:
     meta: dict[str, Any] = {}
     for line in comments:
         for key, value in re.findall(
-            r"(?:^|[\s<])(age|sex|synthetic|kind|date|device)>?\s*:\s*([^<\s][^<]{0,40})", line, re.I
+            r"(?:^|[\s<])(age|sex|synthetic|rebuilt|kind|date|device)>?\s*:\s*([^<\s][^<]{0,40})", line, re.I
         ):
             meta.setdefault(key.lower(), value.strip())
         if match := re.match(r"(\d{1,3}) ([MF])\b", line):
