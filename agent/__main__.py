@@ -44,6 +44,11 @@ def parser() -> Parser:
     call = commands.add_parser("call", help="run one tool, without a language model", add_help=False)
     call.add_argument("rest", nargs=argparse.REMAINDER)
 
+    index = commands.add_parser("index", help="let the search find your own documents: Markdown, text, HTML, PDF, DOCX")
+    index.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="a folder with all below it, or a file")
+    index.add_argument("--list", action="store_true", help="what is kept")
+    index.add_argument("--forget", metavar="NAME", help="drop what is kept of a file")
+
     commands.add_parser("mcp", help="serve the tools over stdio (Model Context Protocol)")
 
     weights = commands.add_parser("weights", help="models on this machine: list, verify, pull NAME")
@@ -106,6 +111,8 @@ def ask(args: argparse.Namespace) -> int:
     end.pop("kind")
     print(json.dumps(end, ensure_ascii=False) if args.json else end["answer"])
     if not args.json:
+        for number, one in enumerate(end["citations"], 1):
+            print(f"[{number}] {one['source']}")
         for file in end["files"]:
             print(file)
         print(f"[written by: {end['written_by']}; go on with --session {end['session']}]", file=sys.stderr)
@@ -123,6 +130,12 @@ def tools(args: argparse.Namespace) -> int:
         options = " ".join(f"[--{name.replace('_', '-')}]" for name in one.schema()["properties"])
         print(f"{one.name}  {options}".rstrip(), f"    {one.purpose}", sep="\n")
     return 0
+
+
+def index(args: argparse.Namespace) -> int:
+    from agent import index
+
+    return index.main(args.folder, args.list, args.forget)
 
 
 def mcp(_: argparse.Namespace) -> int:
@@ -185,7 +198,7 @@ def pull_founder(name: str, file: Path | None) -> None:
     print(f"{made.file}  from {made.origin} (sha256 {made.sha256})")
 
 
-COMMANDS = {"chat": chat, "ask": ask, "tools": tools, "mcp": mcp, "weights": weights}
+COMMANDS = {"chat": chat, "ask": ask, "tools": tools, "index": index, "mcp": mcp, "weights": weights}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,8 @@
 
     plan     the language model chooses tools for the question
     act      each call runs; what goes wrong becomes a sentence, never a traceback
-    answer   the model writes from the results; agent/faithful.py lets it pass, or the evidence speaks for itself
+    answer   the model writes from the results; agent/faithful.py lets it pass, or the evidence speaks for itself;
+             what a guideline says is quoted after it, untouched by the model (agent/citations.py)
 
 The state is plain data and is kept per session in SQLite, so a conversation goes on where it stopped.
 Recordings are files of the session, known to the model by opaque ids (`ecg-1`); it never sees a path.
@@ -20,7 +21,7 @@ from typing import Any, TypedDict
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
-from agent import faithful
+from agent import citations, faithful
 from agent.evidence import complete, relevant
 from agent.llm import ABSENT
 from agent.prompts import Call
@@ -49,7 +50,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
 
     def plan(state: State) -> State:
         known = [f"{name} ({entry['about']})" for name, entry in state["recordings"].items()]
-        calls = llm.choose(known, state["turns"], state["question"], state["results"])
+        calls = llm.choose(known, state["turns"], state["question"], [citations.hidden(r) for r in state["results"]])
         done = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
         return {"calls": [call for i, call in enumerate(calls) if call not in done + calls[:i]]}
 
@@ -68,8 +69,16 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
 
     def answer(state: State) -> State:
         emit = get_stream_writer()
-        evidence = sentences(state["results"])
-        text, by = compose(llm, evidence, state["question"], emit, stop)
+        searches = [result for result in state["results"] if citations.is_search(result)]
+        others = [result for result in state["results"] if not citations.is_search(result)]
+        text, by = "", "evidence"
+        if others or not searches:
+            text, by = compose(llm, sentences(others), state["question"], emit, stop)
+        quoted, cited = citations.quoted(searches)
+        if quoted and by != "stopped":
+            quoted = f"\n\n{quoted}" if text else quoted
+            emit({"kind": "word", "text": quoted})
+            text += quoted
         if any("recording" in result["arguments"] for result in state["results"]):
             text = f"{text}\n\n{DISCLAIMER}"
         calls = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
@@ -77,10 +86,11 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             "answer": text,
             "written_by": by,
             "tools": [{key: result[key] for key in ("name", "arguments", "result")} for result in state["results"]],
-            "citations": [],
+            "citations": cited if by != "stopped" else [],
             "files": [path for result in state["results"] for path in files(result["result"])],
         }
-        turn = {"user": state["question"], "calls": calls, "answer": text}
+        shown = citations.kept_from_models(text, quoted if cited else "")
+        turn = {"user": state["question"], "calls": calls, "answer": shown}
         return {"answer": made, "turns": [*state["turns"], turn]}
 
     def after_plan(state: State) -> str:

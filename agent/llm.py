@@ -26,6 +26,7 @@ from tools.registry import MAKERS, PLANNED, TOOLS
 
 DEFAULT = "smollm2"
 MAX_CALLS = 4
+QUERY = 2000  # characters of a question that are searched for
 ADAPTER = WEIGHTS / "tool_use"
 ABSENT = "none"  # in place of a recording where none of the kind is loaded, or one that a call before is to make
 NOTHING: list[dict[str, Any]] = []
@@ -88,6 +89,9 @@ class LocalModel:
             calls = prompts.calls_from_json(text)
         except (ValueError, KeyError):  # cut by the token limit inside a long text argument
             return []
+        searches = [call for call in calls if call["name"] == "search_guidelines"]
+        if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
+            searches[0]["arguments"]["query"] = question[:QUERY]
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
         first = made[0] if made else len(calls)  # what follows may be about what it makes
         return [call for i, call in enumerate(calls) if i > first or call["arguments"].get("recording") != ABSENT]

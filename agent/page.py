@@ -30,6 +30,7 @@ SUGGESTIONS = (
     "What are the heart rate and the QTc?",
     "Is the rhythm regular?",
     "Is the signal good in all leads?",
+    "What QTc limits do guidelines give?",
     "Plot it as PDF",
 )
 LAYOUTS = [("3 × 4", "3x4"), ("6 × 2", "6x2"), ("12 × 1", "12x1")]
@@ -41,7 +42,8 @@ d="M2 26h22c4 0 5-7 9-7s5 7 9 7h6l3 4
 5-28 5 34 4-10h8c5 0 6-10 11-10s6 10 11 10h23"/></svg><h2>Drop an ECG anywhere on this page</h2><p>DICOM, WFDB (header
 and signals together), SCP-ECG, HL7 aECG, GE, Philips, EDF, CSV, NPY, or a zip of them.</p></div>"""
 HINT = (
-    "Ask about heart rate, intervals, axes, rhythm or signal quality.\nEvery number is a measurement that you can open."
+    "Ask about heart rate, intervals, axes, rhythm or signal quality, or what guidelines say.\n"
+    "Every number is a measurement that you can open, every quote opens to its source."
 )
 DROP = """() => {
   const mark = (on) => document.body.classList.toggle("dropping", on);

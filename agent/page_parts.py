@@ -4,8 +4,8 @@
     text, drawn = paper_html(recording, ...)   the drawing for a light and a dark page, and what part of it is shown
     batch = gather(uploads, folder)            files that were dropped together, side by side under harmless names
 
-The chat shows plain text only (no Markdown, no HTML), and all that goes into HTML here is escaped, so neither a file
-nor a model can put a picture, a link or a script on the page.
+What is said in the chat is plain text (no Markdown, no HTML), and all that goes into HTML here is escaped, so neither
+a file nor a model can put a picture, a link or a script on the page.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def follow(chat: Sequence[Message], event: Event) -> list[Message]:
         said.pop()  # the step that was pending
         return [*said, step(event["name"], event["arguments"], event["result"], event["seconds"])]
     speaking = bool(said) and said[-1]["role"] == "assistant" and "metadata" not in said[-1]
+    speaking = speaking and isinstance(said[-1]["content"], str)
     if kind == "word":
         before = said.pop()["content"] if speaking else ""
         return [*said, {"role": "assistant", "content": before + event["text"]}]
@@ -65,6 +66,12 @@ def follow(chat: Sequence[Message], event: Event) -> list[Message]:
 def waiting(title: str) -> Message:
     """A step that turns until the first event comes."""
     return {"role": "assistant", "content": "", "metadata": {"title": title, "id": "wait", "status": "pending"}}
+
+
+def raw(html: str) -> Message:
+    """HTML of our own making in the chat, all that came from elsewhere escaped in it."""
+    shown = {"component": "html", "value": html, "constructor_args": {}, "props": {}, "type": "component"}
+    return {"role": "assistant", "content": [shown]}
 
 
 def step(name: str, arguments: dict[str, Any], result: dict[str, Any] | None = None, seconds: float = 0.0) -> Message:

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.page_parts import Message, follow, gather, label, many_leads, paper_html, waiting
+from agent import citations
+from agent.page_parts import Message, follow, gather, label, many_leads, paper_html, raw, waiting
 from agent.session import Session
 from tools import recording as recordings
 from tools.errors import EinthovenError, NeedsFields, UsageError
@@ -169,7 +170,8 @@ class Room:
                 self.chat = follow(self.chat, event)
                 yield self._heed(event)
                 if event["kind"] == "answer":
-                    self.chat = [*self.chat, *self._attachments(event["files"])]
+                    sources = citations.html(event["citations"], event["tools"])
+                    self.chat = [*self.chat, *([raw(sources)] if sources else []), *self._attachments(event["files"])]
         except EinthovenError as error:
             self.chat = follow(self.chat, {"kind": "answer", "answer": str(error)})
         except Exception as error:  # a defect, in one line

@@ -9,7 +9,6 @@ A session is a folder of its own under the user's data folder; no session ever r
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import sqlite3
@@ -17,10 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_data_dir
-
 from agent.graph import build
 from tools import recording as recordings
+from tools.documents import data_folder
 from tools.errors import UsageError
 from tools.recording import Recording
 
@@ -34,11 +32,6 @@ ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 #   {"kind": "drop"}                                             forget the pieces so far: they did not hold
 #   {"kind": "answer", "answer", "written_by", "tools", "citations", "files", "session"}   the end of the turn
 Event = dict[str, Any]
-
-
-def data_folder() -> Path:
-    """Where sessions are kept; EINTHOVEN_DATA_FOLDER moves it."""
-    return Path(os.environ.get("EINTHOVEN_DATA_FOLDER") or user_data_dir("einthoven"))
 
 
 class Session:

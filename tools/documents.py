@@ -1,11 +1,12 @@
 """The user's own documents, read into passages that `search_guidelines` finds beside the handbook.
 
-    for file, passages in add(Path("protocols"), say=print): ...     Markdown, text, HTML, PDF, DOCX
-    names()                      -> what is kept: {"id": name of the file}
-    forget("ward.pdf")           -> how many of that name were dropped
+    for file in candidates(Path("protocols")): add(file)     Markdown, text, HTML, PDF, DOCX
+    names()                      -> what is kept: {key: (path, passages)}
+    forget("ward.pdf")           -> how many files of that name were dropped
 
 `einthoven index FOLDER` calls this. What is kept lies in the user's data folder: for each file one JSON file with
-its passages and one array with their vectors (encoders/sentence.py). A file that is indexed again replaces itself.
+its passages and one array with their sentences' vectors (encoders/sentence.py). A file that is indexed again
+replaces itself.
 Text of a document is data: it is searched and quoted, and no language model ever reads it.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import zipfile
@@ -24,14 +26,14 @@ from platformdirs import user_data_dir
 
 from encoders.sentence import embed
 from tools.errors import UnreadableFile
-from tools.passages import Passage, cut, slug
+from tools.passages import Passage, cut, slug, spans
 
 LARGEST = 50_000_000  # bytes of a file
 UNPACKED = 200_000_000  # bytes of a DOCX once unpacked
 PAGES = 5_000
 LETTERS = 20_000_000  # of text in one file
-MOST = 50_000  # passages of all files: their vectors then take 77 MB
-STEP = 256  # passages embedded between two moves of the progress bar
+MOST = 20_000  # passages of all files: with five sentences each their vectors take 150 MB
+STEP = 32  # passages embedded between two moves of the progress bar
 Blocks = Iterator[tuple[str, str]]  # (where in the file: "page 12", a heading or "", text)
 
 
@@ -72,12 +74,12 @@ def add(file: Path, moved: Callable[[int, int], None] = lambda done, of: None) -
         raise UnreadableFile(f"{file.name}: {len(passages)} passages would make {kept + len(passages)}; {MOST} is most")
     parts = []
     for start in range(0, len(passages), STEP):
-        parts.append(embed([searched(one) for one in passages[start : start + STEP]]))
+        parts.append(embed([said for one in passages[start : start + STEP] for said in one.sentences()]))
         moved(min(start + STEP, len(passages)), len(passages))
     folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     new = folder() / f".{key}.part"
     with open(new, "wb") as stream:
-        np.save(stream, np.concatenate(parts))
+        np.save(stream, np.concatenate(parts).astype(np.float16))
     os.replace(new, folder() / f"{key}.npy")
     written = {"file": file.name, "path": str(file.resolve()), "passages": [vars(one) for one in passages]}
     new.write_text(json.dumps(written, ensure_ascii=False))
@@ -108,22 +110,17 @@ def state() -> tuple[tuple[str, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder().glob("*.json")))
 
 
-def load() -> tuple[list[Passage], np.ndarray]:
-    """All passages that are kept and their (passages, width) vectors."""
+def load() -> tuple[list[Passage], list[np.ndarray]]:
+    """All passages that are kept, and the (sentences, width) float32 vectors of each file."""
     passages: list[Passage] = []
-    parts = []
+    vectors = []
     for file in sorted(folder().glob("*.json")):
         own = [Passage(**one) for one in json.loads(file.read_text())["passages"]]
-        vectors = np.load(file.with_suffix(".npy"))
-        if len(vectors) == len(own):  # else it is being replaced at this moment
+        rows = np.load(file.with_suffix(".npy")).astype(np.float32)
+        if len(rows) == sum(len(spans(one.text)) for one in own):  # else it is being replaced at this moment
             passages += own
-            parts.append(vectors)
-    return passages, np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-
-
-def searched(passage: Passage) -> str:
-    """The words that a passage is found by."""
-    return f"{passage.title}. {passage.text}" if passage.title else passage.text
+            vectors.append(rows)
+    return passages, vectors
 
 
 def read(file: Path) -> list[Passage]:
@@ -173,7 +170,8 @@ def _text(file: Path) -> Blocks:
 
 def _markdown(file: Path) -> Blocks:
     """Text under each heading, without the marks."""
-    heading, lines = "", []
+    heading = ""
+    lines: list[str] = []
     for line in _decoded(file).splitlines():
         if found := re.match(r"#{1,6}\s+(.*)", line):
             yield heading, "\n".join(lines)
@@ -189,16 +187,17 @@ def _html(file: Path) -> Blocks:
     page = BeautifulSoup(file.read_bytes(), "html.parser")
     for part in page(["script", "style", "noscript", "template", "nav"]):
         part.decompose()
-    heading, lines = page.title.get_text(" ", strip=True) if page.title else "", []
+    heading = page.title.get_text(" ", strip=True) if page.title else ""
+    lines: list[str] = []
     if page.title:
         page.title.decompose()
     for part in page.find_all(["h1", "h2", "h3", "h4", "h5", "h6"]):
-        part.insert(0, "\1")
-        part.append("\2")
-    for piece in re.split(r"(\1[^\2]*\2)", page.get_text(" ")):
-        if piece.startswith("\1"):
+        part.insert(0, "\x01")
+        part.append("\x02")
+    for piece in re.split("(\x01[^\x02]*\x02)", page.get_text(" ")):
+        if piece.startswith("\x01"):
             yield heading, " ".join(lines)
-            heading, lines = piece.strip("\1\2 \n"), []
+            heading, lines = piece.strip("\x01\x02 \n"), []
         else:
             lines.append(piece)
     yield heading, " ".join(lines)
@@ -207,6 +206,7 @@ def _html(file: Path) -> Blocks:
 def _pdf(file: Path) -> Blocks:
     from pypdf import PdfReader
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong is said once, by us
     reader = PdfReader(file)
     if reader.is_encrypted and not reader.decrypt(""):  # many are locked against printing only
         raise UnreadableFile(f"{file.name}: the file is encrypted; save a copy without a password")
@@ -225,7 +225,8 @@ def _docx(file: Path) -> Blocks:
     from docx import Document
     from docx.table import Table
 
-    heading, lines = "", []
+    heading = ""
+    lines: list[str] = []
     for part in Document(str(file)).iter_inner_content():
         if isinstance(part, Table):
             lines += [" ".join(cell.text for cell in row.cells) + "." for row in part.rows]

@@ -19,15 +19,24 @@ WORDS = 110  # of a passage: a paragraph, and about what the sentence encoder re
 LONGEST = 400  # characters of a sentence; tables and lists without a full stop are cut there
 SOURCE = re.compile(r"\[source: ([^|\]]+) \| ([^|\]]+) \| ([^\]]+)\]")
 BREAK = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9Ä-Ü])")
-ABBREVIATED = re.compile(r"(?:\b(?:e\.g|i\.e|et al|vs|cf|Fig|Figs|Dr|No|approx|ca|resp)|\b[A-Z])\.$")
+ABBREVIATED = re.compile(r"(?:\b(?:e\.g|i\.e|et al|vs|cf|Fig|Figs|Dr|No|approx|ca|resp)|(?:^|\s)[A-HJ-UW-Z])\.$")
 
 
 @dataclass(frozen=True)
 class Passage:
     id: str  # stable: "qt/bazett-correction"
     source: str  # "NAME, YEAR, SECTION", or "file.pdf, page 12"
-    title: str  # what it is about, searched beside the text
+    title: str  # its topic, searched beside the text
     text: str
+    subject: str = ""  # of its file, for words alone
+
+    def sentences(self) -> list[str]:
+        """Each sentence after its topic, as the sentence encoder reads them."""
+        return [f"{self.title}: {self.text[a:b]}" if self.title else self.text[a:b] for a, b in spans(self.text)]
+
+    def searched(self) -> str:
+        """All words that it can be found by."""
+        return f"{self.title} {self.subject} {self.text}"
 
 
 @cache
@@ -40,8 +49,8 @@ def handbook() -> tuple[Passage, ...]:
             topic, _, body = section.partition("\n")
             sources = "; ".join(", ".join(part.strip() for part in one) for one in SOURCE.findall(body))
             text = " ".join(line for line in body.split("\n") if line and not line.startswith("[source:"))
-            title = f"{topic.strip()} ({subject.strip().lstrip('# ')})"
-            found.append(Passage(f"{file.stem}/{slug(topic)}", sources, title, text))
+            about = subject.strip().lstrip("# ")
+            found.append(Passage(f"{file.stem}/{slug(topic)}", sources, topic.strip(), text, about))
     return tuple(found)
 
 

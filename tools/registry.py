@@ -116,6 +116,13 @@ TOOLS: dict[str, Tool] = {
             PlotRecording,
             "tools.paper",
         ),
+        Tool(
+            "search_guidelines",
+            "Search the handbook and the user's documents.",
+            SearchGuidelines,
+            "tools.guidelines",
+            kinds=(),
+        ),
     )
 }
 
@@ -133,7 +140,6 @@ PLANNED: dict[str, Tool] = {
         Tool("ppg_to_ecg", "Turn a pulse wave into an ECG.", OfRecording, kinds=("ppg",)),
         Tool("read_spirogram", "Read a spirogram against GLI.", ReadSpirogram, kinds=("spirogram",)),
         Tool("estimate_fetal_age", "Gestational age from a fetal heart trace.", OfRecording, kinds=("ctg",)),
-        Tool("search_guidelines", "Search the handbook and the user's documents.", SearchGuidelines, kinds=()),
     )
 }
 
