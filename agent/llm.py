@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from agent import prompts, smollm2
 from agent.prompts import Call
-from encoders.weights import WEIGHTS
+from encoders.weights import WEIGHTS, MissingModel
 from tools.errors import MissingWeights
 from tools.registry import MAKERS, PLANNED, TOOLS
 
@@ -73,6 +73,7 @@ class LocalModel:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        self.opinion = _opinion() if self.tuned else None
         self.name = name
         self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
         eos = model.generation_config.eos_token_id
@@ -84,17 +85,26 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        text = "".join(self._text(messages, 160, self._matcher(calls_schema(ids)), lambda: False))
-        try:
-            calls = prompts.calls_from_json(text)
-        except (ValueError, KeyError):  # cut by the token limit inside a long text argument
-            return []
+        calls = self._calls(messages, calls_schema(ids))
+        if self.opinion is not None:
+            named = {call["name"] for call in calls}
+            settled = self.opinion.settled(named, recordings, history, question)
+            calls = [call for call in calls if call["name"] in settled]
+            if more := sorted(settled - named):
+                calls += self._calls(messages, calls_schema(ids, more))
+            calls.sort(key=lambda call: call["name"] not in MAKERS)  # what they make may be asked about
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
             searches[0]["arguments"]["query"] = question[:QUERY]
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
         first = made[0] if made else len(calls)  # what follows may be about what it makes
         return [call for i, call in enumerate(calls) if i > first or call["arguments"].get("recording") != ABSENT]
+
+    def _calls(self, messages: list[prompts.Message], schema: dict[str, Any]) -> list[Call]:
+        try:
+            return prompts.calls_from_json("".join(self._text(messages, 160, self._matcher(schema), lambda: False)))
+        except (ValueError, KeyError):  # cut by the token limit inside a long text argument
+            return []
 
     def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Stream an answer in the words of the evidence."""
@@ -120,15 +130,16 @@ class LocalModel:
         return LLMatcher(self._grammar_tokens, grammar)
 
 
-def calls_schema(ids: list[str]) -> dict[str, Any]:
-    """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`.
+def calls_schema(ids: list[str], exactly: list[str] | None = None) -> dict[str, Any]:
+    """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`; or of one call of
+    each tool of `exactly`, in that order.
 
     A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
     model can still say what is meant, rather than be pushed to another tool, and the call is dropped unless one
     before it makes a recording ("turn the PPG into an ECG and measure it"). Planned tools are among them: a request
     for one is recognised and answered with "not available yet".
     """
-    options = []
+    options: list[dict[str, Any]] = []
     for tool in (*TOOLS.values(), *PLANNED.values()):
         own = tool.schema()
         fitting = [name for name in ids if name.rsplit("-", 1)[0] in tool.kinds]
@@ -143,7 +154,21 @@ def calls_schema(ids: list[str]) -> dict[str, Any]:
         options.append(
             {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         )
+    if exactly is not None:
+        of = {option["properties"]["name"]["const"]: option for option in options}
+        count = len(exactly)
+        return {"type": "array", "prefixItems": [of[name] for name in exactly], "minItems": count, "maxItems": count}
     return {"type": "array", "items": {"anyOf": options}, "maxItems": MAX_CALLS}
+
+
+def _opinion() -> Any:
+    """The second opinion on what a request is about, or None where it is not on this machine."""
+    from agent.intent import FILE, Intent
+
+    try:
+        return Intent() if FILE.exists() else None
+    except MissingModel:
+        return None
 
 
 def _open(source: Path | str, quantise: bool):

@@ -27,9 +27,9 @@ def conversations(
 
     `dialogues` come from templates, `copies` of each hand-written one (of `files`) beside; `answers` teach wording.
     """
-    held_back = {_plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
+    held_back = told_apart()
     turns = tool_use_data.dialogues(seed, dialogues) + written(seed, copies, files)
-    turns = [turn for turn in turns if not held_back & {_plain(one["user"]) for one in (*turn["history"], turn)}]
+    turns = [turn for turn in turns if not held_back & {plain(one["user"]) for one in (*turn["history"], turn)}]
     rng = random.Random(seed)
     rng.shuffle(turns)
     made = [_messages(turn) for turn in joined(turns)]
@@ -81,5 +81,10 @@ def _said(text: str) -> prompts.Message:
     return {"role": "assistant", "content": text}
 
 
-def _plain(text: str) -> str:
+def told_apart() -> set[str]:
+    """The requests of validation and of the held-back set, as `plain` has them: never learnt from."""
+    return {plain(json.loads(line)["user"]) for file in APART for line in file.read_text().splitlines()}
+
+
+def plain(text: str) -> str:
     return text.lower().strip(" ?.!")

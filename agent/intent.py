@@ -1,0 +1,93 @@
+"""Which tools a request is about, by the words of the request: a second opinion beside the language model's choice.
+
+    opinion = Intent()
+    opinion.probabilities(recordings, history, "how fast is it?")   ->  {"measure_ecg": 0.98, …}
+    opinion.settled({"search_guidelines"}, …)                       ->  {"measure_ecg"}
+
+The sentence encoder (encoders/sentence.py) with a LoRA adapter and a linear layer, made by `python -m training.intent`.
+It reads what a request means better than a language model of 135M; that one reads better how two wishes hang together.
+So the choice of the language model stands, less what is ruled out here, and with what is certain here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from agent.prompts import HISTORY_TURNS
+from encoders import sentence
+from encoders.weights import WEIGHTS
+
+FILE = WEIGHTS / "intent.safetensors"
+RULED_OUT, CERTAIN = 0.05, 0.95  # probabilities; chosen on training/data/tool_use_validation.jsonl
+LONGEST = 128  # tokens
+RANK = 32
+
+
+class Network(nn.Module):
+    """The adapted sentence encoder and a logit a tool; `forward(texts)` -> (texts, tools)."""
+
+    def __init__(self, tools: list[str], rank: int = RANK):
+        super().__init__()
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModel, AutoTokenizer, logging
+
+        logging.disable_progress_bar()
+        self.tools = tools
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(sentence.folder())
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["query", "key", "value", "dense"])
+        self.encoder: Any = get_peft_model(AutoModel.from_pretrained(sentence.folder()), config)
+        self.out = nn.Linear(2 * sentence.WIDTH, len(tools))
+
+    def forward(self, texts: list[str]) -> Tensor:
+        read = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        hidden = self.encoder(**read).last_hidden_state  # (B, T, WIDTH)
+        seen = read["attention_mask"][..., None]
+        return self.out(torch.cat([(hidden * seen).sum(1) / seen.sum(1), hidden[:, 0]], dim=1))
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What training changed: the adapter and the last layer."""
+        return {name: value for name, value in self.state_dict().items() if "lora_" in name or name.startswith("out.")}
+
+
+class Intent:
+    """A trained network from its file; see the module."""
+
+    def __init__(self, file: Path = FILE):
+        with safe_open(file, "pt") as stored:
+            config = json.loads(stored.metadata()["config"])
+            learnt = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118  it is no dict
+        self.net = Network(config["tools"], config["rank"])
+        missing = self.net.load_state_dict(learnt, strict=False)
+        if missing.unexpected_keys:
+            raise ValueError(f"{file.name} is not of this form: {missing.unexpected_keys[0]}")
+        self.net.encoder = self.net.encoder.merge_and_unload()
+        self.net.eval()
+
+    @torch.inference_mode()
+    def probabilities(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> dict[str, float]:
+        """Of each tool, that the request is about it; arguments as `agent.prompts.choose` has them."""
+        p = self.net([told(recordings, history, question)])[0].sigmoid().tolist()
+        return dict(zip(self.net.tools, p, strict=True))
+
+    def settled(
+        self, chosen: set[str], recordings: list[str], history: list[dict[str, Any]], question: str
+    ) -> set[str]:
+        """The language model's choice, less what is ruled out and with what is certain."""
+        p = self.probabilities(recordings, history, question)
+        return {tool for tool in chosen if p.get(tool, 1) >= RULED_OUT} | {t for t, v in p.items() if v >= CERTAIN}
+
+
+def told(recordings: list[str], history: list[dict[str, Any]], question: str) -> str:
+    """What the network reads: the request, the last turns with their tools, the kinds of what is loaded."""
+    kinds = ", ".join(one.split("(")[-1].rstrip(")") for one in recordings) or "nothing"
+    turns = " ".join(
+        f"{turn['user']} = {', '.join(sorted({call['name'] for call in turn['calls']})) or 'none'};"
+        for turn in history[-HISTORY_TURNS:]
+    )
+    return f"{question} [SEP] {turns} loaded: {kinds}"

@@ -1,0 +1,162 @@
+"""Teach the sentence encoder which tools a request is about (agent/intent.py).
+
+    python -m training.intent --out encoders/weights [--epochs 7]
+
+The same dialogues as `training.tool_use` learns from, each hand-written one in another variation every epoch; LoRA on
+the sentence encoder, one logit a tool, binary cross-entropy. `training/data/tool_use_validation.jsonl` says which epoch
+is kept (by the share of prompts of which every tool is right), and with which probabilities a tool is certain or ruled
+out; `tool_use_heldout.jsonl` judges the result. Neither is trained on. State
+is saved after every epoch; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from agent.intent import RANK, Network, told
+from tools.registry import MAKERS, PLANNED, TOOLS
+from training import tool_use_data
+from training.cards import write_card
+from training.tool_use_texts import plain, told_apart
+from training.tool_use_written import written
+
+BATCH, LR = 32, 1e-3
+DIALOGUES = 1500  # from templates, an epoch
+VALIDATION = Path(__file__).parent / "data" / "tool_use_validation.jsonl"
+Turn = dict[str, Any]
+
+
+def turns(epoch: int) -> list[Turn]:
+    """What an epoch learns from: every hand-written dialogue once, in a variation of the epoch, and templates."""
+    hand = written(epoch, 2)  # each as written, then varied
+    chosen = hand[epoch % 2 :: 2] + tool_use_data.dialogues(epoch, DIALOGUES)
+    apart = told_apart()
+    return [turn for turn in chosen if not apart & {plain(one["user"]) for one in (*turn["history"], turn)}]
+
+
+def batches(chosen: list[Turn], rng: random.Random) -> list[list[Turn]]:
+    """Of like length, in random order."""
+    order = sorted(chosen, key=lambda turn: len(turn["user"]) + 20 * rng.random())
+    made = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    rng.shuffle(made)
+    return made
+
+
+def loss_of(net: Network, batch: list[Turn]) -> torch.Tensor:
+    wanted = torch.tensor([[tool in {call["name"] for call in turn["calls"]} for tool in net.tools] for turn in batch])
+    texts = [told(turn["recordings"], turn["history"], turn["user"]) for turn in batch]
+    return F.binary_cross_entropy_with_logits(net(texts), wanted.float()) * len(net.tools) / 2
+
+
+@torch.inference_mode()
+def right(net: Network, prompts: list[dict[str, Any]]) -> float:
+    """Share of prompts of which the tools above one half, as far as their recordings are there, are those asked for."""
+    hits = 0
+    for prompt in prompts:
+        history = [{**turn, "calls": [_named(call) for call in turn["calls"]]} for turn in prompt["history"]]
+        p = net.eval()([told(prompt["recordings"], history, prompt["user"])])[0].sigmoid()
+        chosen = possible({t for t, value in zip(net.tools, p, strict=True) if value > 0.5}, prompt["recordings"])
+        hits += any(chosen == set(tools) for tools in [prompt["tools"], *prompt.get("also", [])])
+    return hits / len(prompts)
+
+
+def possible(chosen: set[str], recordings: list[str]) -> set[str]:
+    """Less the tools of which no recording is loaded, nor made by another one that is chosen."""
+    every = {**TOOLS, **PLANNED}
+    kinds = {name.split(" ")[0].rsplit("-", 1)[0] for name in recordings}
+
+    def runs(name: str) -> bool:
+        tool = every[name]
+        return not tool.kinds or tool.recording_optional or bool(kinds & set(tool.kinds))
+
+    if any(name in MAKERS and runs(name) for name in chosen):
+        kinds = kinds | {"ecg"}
+    return {name for name in chosen if runs(name)}
+
+
+def _named(call: Any) -> dict[str, Any]:
+    return call if isinstance(call, dict) else {"name": call}
+
+
+def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """The network of the best epoch and its figures on validation."""
+    torch.manual_seed(args.seed)
+    net = Network(sorted([*TOOLS, *PLANNED]), args.rank)
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, LR, weight_decay=0.01)
+    prompts = [json.loads(line) for line in VALIDATION.read_text().splitlines() if line.strip()]
+    args.out.mkdir(parents=True, exist_ok=True)
+    state_file, first = args.out / "intent-state.pt", 0
+    best: dict[str, Any] = {"right": 0.0}
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        net.load_state_dict(state["net"], strict=False)
+        optimiser.load_state_dict(state["optimiser"])
+        first, best = state["epoch"], state["best"]
+    for epoch in range(first, args.epochs):
+        rng = random.Random(epoch)
+        torch.manual_seed(args.seed + epoch)
+        plan = batches(turns(args.seed * 1000 + epoch), rng)
+        bar = tqdm(plan, desc=f"epoch {epoch + 1}/{args.epochs}", mininterval=5)
+        for step, batch in enumerate(bar):
+            done = (epoch + step / len(plan)) / args.epochs
+            for group in optimiser.param_groups:
+                group["lr"] = LR * min(1.0, done * 20) * (1 - done)
+            loss = loss_of(net.train(), batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            bar.set_postfix(loss=f"{loss.item():.3f}", best=best["right"], refresh=False)
+        figures = {"right": round(right(net, prompts), 4), "epoch": epoch + 1, "prompts": len(prompts)}
+        print(figures, flush=True)
+        if figures["right"] >= best["right"]:
+            best = figures
+            torch.save(net.learnt(), args.out / "intent-best.pt")
+        state = {"net": net.learnt(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
+        torch.save(state, state_file)
+    net.load_state_dict(torch.load(args.out / "intent-best.pt", weights_only=True), strict=False)
+    return net, best
+
+
+def main() -> None:
+    args = arguments().parse_args()
+    net, figures = train(args)
+    file = args.out / "intent.safetensors"
+    config = json.dumps({"tools": net.tools, "rank": args.rank})
+    save_file({k: v.half().contiguous() for k, v in net.learnt().items()}, file, metadata={"config": config})
+    write_card(file, {
+        "name": "intent",
+        "what": "LoRA adapter of all-MiniLM-L6-v2: which tools a request is about, beside the language model's choice",
+        "data": "dialogues written for this project (training/data/tool_use), Apache-2.0",
+        "split": "training/data/tool_use_validation.jsonl chooses the epoch and the two probabilities, "
+        "tool_use_heldout.jsonl judges the result; both written apart and never trained on",
+        "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}",
+        "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",
+        "figures": {"validation, every tool right, alone": figures},
+        "limits": "English, with a little of eight other languages; knows the tools of the contract and no others",
+    })  # fmt: skip
+    for name in ("intent-state.pt", "intent-best.pt"):
+        (args.out / name).unlink(missing_ok=True)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--rank", type=int, default=RANK)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
