@@ -94,6 +94,18 @@ def load(root: Path) -> Table:
     return Table(np.concatenate(signals), labels, codes, patient, table.strat_fold.to_numpy(int), record, raw)
 
 
+def people(root: Path) -> dict[str, tuple[float | None, str | None]]:
+    """{path of a record, as `Table.record` has it: (age in years, "F" or "M")} of every table under `root`."""
+    out = {}
+    for folder in [root, *(root / name for name in SETS)]:
+        if (folder / "ptbxl_database.csv").exists():
+            table = pd.read_csv(folder / "ptbxl_database.csv", usecols=["filename_lr", "age", "sex"])
+            for name, age, sex in table.itertuples(index=False):
+                years = None if np.isnan(age) else min(float(age), 90.0)  # over 89 is written as 300
+                out[str(folder / name)] = (years, {0: "M", 1: "F"}.get(sex))
+    return out
+
+
 def _signals(folder: Path, table: pd.DataFrame) -> np.ndarray:
     out = np.empty((len(table), 12, SAMPLES), np.float32)
     for i, name in enumerate(tqdm(table.filename_lr, desc=f"reading {folder.name}", leave=False)):

@@ -24,9 +24,10 @@ from tools.recording import LEADS, read
 from training import ptbxl, reading_teacher
 
 TALLEST_MV = 8.0  # beyond it an electrode came loose: nothing follows from such a lead, and it would rule the error
+SPEEDS = (0.85, 1.17)
 TURN_DEGREES = 12.0  # spread of each of three rotations
 HOLTERS = (("II", "V1", "V5"), ("I", "II", "V2"), ("I", "II", "V1", "V5"), ("II",), ("I",), ("I", "II", "III"))
-_DOWER = np.array(
+DOWER = np.array(
     [
         (0.632, -0.235, 0.059),
         (0.235, 1.066, -0.132),
@@ -38,7 +39,7 @@ _DOWER = np.array(
         (0.831, 0.076, 0.230),
     ]
 )  # fmt: skip  of I, II, V1 … V6 from X (left), Y (down), Z (back)
-_INVERSE = np.linalg.pinv(_DOWER)
+_INVERSE = np.linalg.pinv(DOWER)
 
 
 def signals(root: Path, table: ptbxl.Table) -> np.ndarray:
@@ -68,13 +69,15 @@ def _ludb(folder: Path) -> np.ndarray:
     return np.stack(made).astype(np.float32)
 
 
-def varied(rng: Generator, signal: np.ndarray) -> np.ndarray:
-    """(records, 12, SAMPLES) float32: each recording at another rate, from another moment, gain and heart position."""
-    out = np.stack([_stretched(rng, one) for one in signal])
+def varied(rng: Generator, signal: np.ndarray, speed: np.ndarray | None = None) -> np.ndarray:
+    """(records, 12, SAMPLES) float32: each recording at another rate (up to a sixth, or `speed` times its own), from
+    another moment, of another gain and heart position."""
+    speed = rng.uniform(*SPEEDS, len(signal)) if speed is None else speed
+    out = np.stack([_stretched(rng, one, fast) for one, fast in zip(signal, speed, strict=True)])
     twelve = twelve_of_eight().numpy()
     for i, one in enumerate(out):
         angles = np.deg2rad(rng.normal(0, TURN_DEGREES, 3))
-        turn = np.eye(8) + _DOWER @ (_rotation(angles) - np.eye(3)) @ _INVERSE
+        turn = np.eye(8) + DOWER @ (_rotation(angles) - np.eye(3)) @ _INVERSE
         out[i] = twelve @ (turn @ one[list(INDEPENDENT)])
     return (out * np.exp(rng.normal(0, 0.15, (len(out), 1, 1)))).astype(np.float32)
 
@@ -90,9 +93,9 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
     return out
 
 
-def _stretched(rng: Generator, signal: np.ndarray) -> np.ndarray:
-    """The same heart up to a sixth faster or slower, begun at another moment; ends are filled by mirroring."""
-    speed, start = rng.uniform(0.85, 1.17), rng.uniform(0, 1) * SAMPLES
+def _stretched(rng: Generator, signal: np.ndarray, speed: float) -> np.ndarray:
+    """The same heart faster or slower, begun at another moment; ends are filled by mirroring."""
+    start = rng.uniform(0, 1) * SAMPLES
     at = np.abs((start + speed * np.arange(SAMPLES)) % (2 * SAMPLES - 2))
     at = np.where(at > SAMPLES - 1, 2 * (SAMPLES - 1) - at, at)
     low = np.clip(at.astype(int), 0, SAMPLES - 2)

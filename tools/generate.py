@@ -1,0 +1,181 @@
+"""`generate_ecg`: a twelve-lead ECG drawn from words, or a person's ECG under another condition.
+
+    words -> what is understood (tools/drawing_words.py) -> a latent by the flow (encoders/flow.py)
+    -> twelve leads by the autoencoder (encoders/vae.py)
+
+The same words and the same seed give the same ECG. What is drawn is nobody's: it is marked as synthetic in its header,
+on its figure and in every answer. With a reference recording the flow is also given whose heart it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tools.errors import MissingWeights, UsageError
+from tools.recording import LEADS, Recording, write
+
+if TYPE_CHECKING:
+    from tools.drawing_words import Condition
+    from tools.registry import GenerateEcg
+
+SHORTEST_S = 5.0  # of a reference: under that a heart is hardly known
+OFF_BPM = 10.0  # a drawn rate further from the one asked for is said
+
+
+def generate_ecg(recording: Recording | None, arguments: GenerateEcg, out: Path | None = None) -> dict[str, Any]:
+    """Draw `arguments.count` ECGs; writes a WFDB record and a figure of each into `out`.
+
+    Returns
+    -------
+    record, figure : paths of the first; records, figures : of all.
+    condition : {statements, heart_rate_bpm, age_years, sex, text, ignored}, what was understood of the words.
+    seed : of the first; the others follow it. heart_rate_bpm : of each, as drawn. reference : was a person given.
+    warnings.
+
+    Raises
+    ------
+    UsageError : words that contradict each other, ask the impossible or name nothing medical; an unfit reference.
+    MissingWeights : where the weights are not on this machine.
+    """
+    from tools.drawing_words import understood
+    from tools.paper import compose, save
+
+    net, autoencoder, codes = _models()
+    condition = understood(arguments.prompt, codes)
+    person = None if recording is None else _person(recording)
+    seeds = [arguments.seed + i for i in range(arguments.count)]
+    drawn = draw(net, autoencoder, condition, seeds, person)
+    folder = Path() if out is None else Path(out)
+    records, figures, rates = [], [], []
+    said = list(condition.warnings)
+    for seed, signal in zip(seeds, drawn, strict=True):
+        meta = {"synthetic": True} | {"age": condition.age_years, "sex": condition.sex}
+        one = Recording(signal, 100.0, LEADS, meta={key: value for key, value in meta.items() if value is not None})
+        sheet, page, oddities = compose(one)
+        figures.append(str(save(sheet, one, page.layout, "svg", folder)))
+        digest = hashlib.sha256(signal.tobytes()).hexdigest()[:8]
+        records.append(str(write(one, folder / f"synthetic-{seed}-{digest}")))
+        rates.append(rate_of(signal))
+        said += oddities + _off(condition, rates[-1], seed)
+    return {
+        "record": records[0],
+        "figure": figures[0],
+        "records": records,
+        "figures": figures,
+        "condition": {key: value for key, value in asdict(condition).items() if key != "warnings"},
+        "seed": arguments.seed,
+        "heart_rate_bpm": rates,
+        "reference": recording is not None,
+        "synthetic": True,
+        "warnings": list(dict.fromkeys(said)),
+    }
+
+
+def _models() -> tuple[Any, Any, tuple[str, ...]]:
+    from encoders import flow, vae
+    from encoders.weights import MissingModel
+
+    try:
+        (net, codes), (autoencoder, _) = flow.opened(), vae.opened()
+    except MissingModel as error:
+        raise MissingWeights(str(error)) from None
+    return net, autoencoder, codes
+
+
+def draw(net: Any, autoencoder: Any, condition: Condition, seeds: list[int], person: Any = None) -> np.ndarray:
+    """(seeds, 12, 1000) float32 mV at 100 Hz; row i depends on `seeds[i]` alone."""
+    import torch
+
+    from encoders.flow import Given
+    from encoders.sentence import embed
+    from tools.drawing_words import phrases
+
+    count, codes = len(seeds), condition.statements
+    text = torch.zeros(count, max(len(codes), 1), net.shape.text)
+    if codes:
+        text[:] = torch.from_numpy(embed([phrases(code)[0] for code in codes]))
+    male = None if condition.sex is None else float(condition.sex == "M")
+    asked = (condition.heart_rate_bpm, condition.age_years, male, 1.0)
+    numbers = torch.tensor([[0.0 if value is None else value for value in asked]] * count)
+    there = torch.tensor([[value is not None for value in asked]] * count)
+    given = Given(
+        text,
+        torch.full(text.shape[:2], bool(codes)),
+        numbers,
+        there,
+        torch.zeros(count, net.shape.person) if person is None else person.expand(count, -1),
+        torch.full((count,), person is not None),
+    )
+    with torch.inference_mode():
+        latent = net.draw(given, seeds) * autoencoder.scale[:, None]
+        return autoencoder.decode(latent)[0].numpy()
+
+
+def _person(recording: Recording) -> Any:
+    """(1, person) vector of whose heart the reference shows."""
+    import torch
+
+    from encoders import identity, vae
+    from encoders.flow import NUMBERS, Given
+    from encoders.reading import at_100_hz
+    from encoders.weights import MissingModel
+    from tools.reconstruct import usable_leads
+
+    if recording.duration_s < SHORTEST_S:
+        raise UsageError(f"the reference is too short: {SHORTEST_S:g} s are needed to know a heart")
+    usable, _ = usable_leads(recording)
+    signal, known = np.zeros((1, 12, vae.SAMPLES), np.float32), np.zeros((1, 12, vae.SAMPLES), bool)
+    rows = [recording.leads.index(name) for name in usable]
+    slow, there = at_100_hz(recording.signal[rows], np.isfinite(recording.signal[rows]), recording.fs_hz)
+    at, length = [LEADS.index(name) for name in usable], min(slow.shape[1], vae.SAMPLES)
+    signal[0, at, :length] = (slow - np.median(slow, axis=1, keepdims=True))[:, :length]
+    known[0, at, :length] = there[:, :length]
+    try:
+        extractor, (autoencoder, _) = identity.opened(), vae.opened()
+    except MissingModel as error:
+        raise MissingWeights(str(error)) from None
+    nothing = torch.zeros(1, 1, extractor.shape.text), torch.zeros(1, 1, dtype=torch.bool)
+    unknown = torch.zeros(1, len(NUMBERS)), torch.zeros(1, len(NUMBERS), dtype=torch.bool)
+    nobody = torch.zeros(1, extractor.shape.person), torch.zeros(1, dtype=torch.bool)
+    with torch.inference_mode():
+        latent = autoencoder.encode(torch.from_numpy(signal), torch.from_numpy(known))[0] / autoencoder.scale[:, None]
+        return extractor(latent, Given(*nothing, *unknown, *nobody))
+
+
+def rate_of(signal: np.ndarray) -> float | None:
+    """Ventricular rate of a drawn ECG in bpm, None under three beats."""
+    from tools.beats import r_peaks
+
+    peaks = r_peaks(signal, 100.0)
+    return round(60 * 100.0 * (len(peaks) - 1) / float(peaks[-1] - peaks[0]), 1) if len(peaks) > 2 else None
+
+
+def _off(condition: Condition, rate: float | None, seed: int) -> list[str]:
+    wanted = condition.heart_rate_bpm
+    if wanted is None or (rate is not None and abs(rate - wanted) <= OFF_BPM):
+        return []
+    drawn = "no rate that can be measured" if rate is None else f"{rate:.0f} bpm"
+    return [f"Seed {seed} drew {drawn} instead of {wanted:.0f} bpm; another seed may come nearer."]
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """The result in words, one fact a sentence."""
+    condition, count = result["condition"], len(result["records"])
+    what = condition["text"].rstrip(". ") or "no statement"
+    said = [f"{'A synthetic ECG was' if count == 1 else f'{count} synthetic ECGs were'} drawn: {what}."]
+    said.append("It is nobody's recording: a model drew it.")
+    if condition["heart_rate_bpm"] is not None:
+        said.append(f"Heart rate asked for {condition['heart_rate_bpm']:.0f} bpm.")
+    drawn = [f"{rate:.0f}" for rate in result["heart_rate_bpm"] if rate is not None]
+    if drawn:
+        said.append(f"Heart rate drawn {', '.join(drawn)} bpm.")
+    if result["reference"]:
+        said.append("The heart is that of the reference recording, as far as the model knows it.")
+    if condition["ignored"]:
+        said.append(f"No word for this in the training labels: {', '.join(condition['ignored'])}.")
+    return [*said, f"Seed {result['seed']}.", *result["warnings"]]
