@@ -12,6 +12,7 @@ While it runs, nodes report through LangGraph's custom stream: see `Event` in ag
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -27,8 +28,9 @@ from agent.llm import ABSENT
 from agent.prompts import Call
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
-from tools.registry import PLANNED, find
+from tools.registry import MAKERS, PLANNED, find
 
+LONGEST = 10_000  # characters of one value of a result that a language model is shown
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
@@ -50,7 +52,9 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
 
     def plan(state: State) -> State:
         known = [f"{name} ({entry['about']})" for name, entry in state["recordings"].items()]
-        calls = llm.choose(known, state["turns"], state["question"], [citations.hidden(r) for r in state["results"]])
+        calls = llm.choose(
+            known, state["turns"], state["question"], [brief(citations.hidden(r)) for r in state["results"]]
+        )
         done = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
         return {"calls": [call for i, call in enumerate(calls) if call not in done + calls[:i]]}
 
@@ -70,19 +74,21 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
     def answer(state: State) -> State:
         emit = get_stream_writer()
         searches = [result for result in state["results"] if citations.is_search(result)]
-        others = [result for result in state["results"] if not citations.is_search(result)]
+        made = [result for result in state["results"] if result["name"] in MAKERS and "error" not in result["result"]]
+        others = [result for result in state["results"] if result not in searches and result not in made]
         text, by = "", "evidence"
-        if others or not searches:
+        if others or not (searches or made):
             text, by = compose(llm, sentences(others), state["question"], emit, stop)
         quoted, cited = citations.quoted(searches)
-        if quoted and by != "stopped":
-            quoted = f"\n\n{quoted}" if text else quoted
-            emit({"kind": "word", "text": quoted})
-            text += quoted
+        for untouched in (" ".join(sentences(made)), quoted):  # what was made, and what is quoted, speaks for itself
+            if untouched and by != "stopped":
+                part = f"\n\n{untouched}" if text else untouched
+                emit({"kind": "word", "text": part})
+                text += part
         if any("recording" in result["arguments"] for result in state["results"]):
             text = f"{text}\n\n{DISCLAIMER}"
         calls = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
-        made = {
+        told = {
             "answer": text,
             "written_by": by,
             "tools": [{key: result[key] for key in ("name", "arguments", "result")} for result in state["results"]],
@@ -91,7 +97,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         }
         shown = citations.kept_from_models(text, quoted if cited else "")
         turn = {"user": state["question"], "calls": calls, "answer": shown}
-        return {"answer": made, "turns": [*state["turns"], turn]}
+        return {"answer": told, "turns": [*state["turns"], turn]}
 
     def after_plan(state: State) -> str:
         return "act" if state["calls"] and state["steps"] < STEP_LIMIT else "answer"
@@ -132,6 +138,12 @@ def run(call: Call, state: State) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def load(file: Path) -> recordings.Recording:
     return recordings.read(file)[0]
+
+
+def brief(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as a language model may read it: without values for every sample."""
+    long = [key for key, value in result["result"].items() if len(json.dumps(value)) > LONGEST]
+    return {**result, "result": {key: value for key, value in result["result"].items() if key not in long}}
 
 
 def sentences(results: list[dict[str, Any]]) -> list[str]:

@@ -80,7 +80,7 @@ def reconstructed(recording: Recording) -> Rebuilt:
     from encoders.vae import completed, opened
     from encoders.weights import MissingModel
 
-    usable, warnings = _usable(recording)
+    usable, warnings = usable_leads(recording)
     try:
         net, factor = opened()
     except MissingModel as error:
@@ -108,7 +108,7 @@ def reconstructed(recording: Recording) -> Rebuilt:
     return Rebuilt(twelve, rebuilt, usable, algebra, (*warnings, *_unseen(usable, rebuilt, algebra)))
 
 
-def _usable(recording: Recording) -> tuple[tuple[str, ...], list[str]]:
+def usable_leads(recording: Recording) -> tuple[tuple[str, ...], list[str]]:
     """The leads to rebuild from, in the field's order, and what is said of those left out."""
     if recording.unit != "mV":
         raise UsageError(f"leads are rebuilt in mV, this recording is in {recording.unit[:12]}: give its unit")

@@ -117,6 +117,12 @@ TOOLS: dict[str, Tool] = {
             "tools.paper",
         ),
         Tool(
+            "reconstruct_leads",
+            "Rebuild the twelve leads from fewer.",
+            OfRecording,
+            "tools.reconstruct",
+        ),
+        Tool(
             "search_guidelines",
             "Search the handbook and the user's documents.",
             SearchGuidelines,
@@ -130,7 +136,6 @@ PLANNED: dict[str, Tool] = {
     tool.name: tool
     for tool in (
         Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", OfRecording),
-        Tool("reconstruct_leads", "Rebuild the twelve leads from fewer.", OfRecording),
         Tool(
             "generate_ecg",
             "Draw an ECG from a description, or a person's under another condition.",
