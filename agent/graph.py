@@ -6,7 +6,8 @@
              what a guideline says is quoted after it, untouched by the model (agent/citations.py)
 
 The state is plain data and is kept per session in SQLite, so a conversation goes on where it stopped.
-Recordings are files of the session, known to the model by opaque ids (`ecg-1`); it never sees a path.
+Recordings are files of the session, known to the model by opaque ids (`ecg-1`); it never sees a path. What a tool makes
+becomes one of them, so that it can be measured, read and drawn like any other.
 While it runs, nodes report through LangGraph's custom stream: see `Event` in agent/session.py.
 """
 
@@ -28,17 +29,22 @@ from agent.llm import ABSENT
 from agent.prompts import Call
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
+from tools.recording import Recording
 from tools.registry import MAKERS, PLANNED, find
 
+ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
 
 
+Known = dict[str, dict[str, str]]  # id -> {"file": name in the folder, "about": "12-lead ECG"}
+
+
 class State(TypedDict, total=False):
     folder: str  # of the session: its recordings, and the files that tools write
-    recordings: dict[str, dict[str, str]]  # id -> {"file": name in the folder, "about": "12-lead ECG"}
+    recordings: Known
     turns: list[dict[str, Any]]  # earlier {"user", "calls", "answer"}
     question: str
     steps: int
@@ -60,16 +66,21 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
 
     def act(state: State) -> State:
         emit = get_stream_writer()
-        results = list(state["results"])
+        results, known, made = list(state["results"]), state["recordings"], ""
         for call in state["calls"]:
             if stop():
                 break
+            if call["arguments"].get("recording") == ABSENT and made:  # "turn the PPG into an ECG and measure it"
+                call = {**call, "arguments": {**call["arguments"], "recording": made}}
             emit({"kind": "tool", **call})
             began = time.perf_counter()
-            result = run(call, state)
+            result = run(call, {**state, "recordings": known})
+            for record in result.get("records") or [one for one in (result.get("record"),) if one]:
+                made, known = keep(recordings.read(record)[0], Path(state["folder"]), known)
+                result["recordings"] = [*result.get("recordings", []), made]
             results.append({**call, "result": result, "seconds": round(time.perf_counter() - began, 3)})
             emit({"kind": "result", **results[-1]})
-        return {"results": results, "steps": state["steps"] + 1}
+        return {"results": results, "recordings": known, "steps": state["steps"] + 1}
 
     def answer(state: State) -> State:
         emit = get_stream_writer()
@@ -140,6 +151,21 @@ def load(file: Path) -> recordings.Recording:
     return recordings.read(file)[0]
 
 
+def keep(recording: Recording, folder: Path, known: Known) -> tuple[str, Known]:
+    """Keep a recording under the next free id of its kind; the id, and what is known then."""
+    number = 1 + sum(name.startswith(f"{recording.kind}-") for name in known)
+    name = f"{recording.kind}-{number}"
+    file = recordings.write(recording, folder / f"{name}.npz", format="npz")
+    return name, {**known, name: {"file": file.name, "about": about(recording)}}
+
+
+def about(recording: Recording) -> str:
+    """What the model is told of a recording: its kind and how many leads, nothing that the file says."""
+    if recording.kind != "ecg":
+        return ABOUT[recording.kind]
+    return f"{len(recording.leads)}-lead ECG"
+
+
 def brief(result: dict[str, Any]) -> dict[str, Any]:
     """A result as a language model may read it: without values for every sample."""
     long = [key for key, value in result["result"].items() if len(json.dumps(value)) > LONGEST]
@@ -162,6 +188,8 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
         where = (
             f"{result['arguments'].get('recording')}: " if len(ids) > 1 and "recording" in result["arguments"] else ""
         )
+        if made := value.get("recordings"):
+            facts = [*facts, f"It is kept as {', '.join(made)}."]
         said += [where + fact for fact in facts]
     return list(dict.fromkeys(said))
 

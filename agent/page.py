@@ -156,7 +156,7 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
         return room, here, *[gone] * 8, wrong, fields
     recording = room.open().get(room.shown)
     try:
-        drawing, page, said = paper_html(recording, room.layout, room.marks(), room.start_s)
+        drawing, page, said = paper_html(recording, room.layout, room.marks(), room.start_s, room.bands.get(room.shown))
         partly = page.stop_s - page.start_s < recording.duration_s - 1e-6
     except EinthovenError as error:
         drawing, partly, said = note([str(error)], "error"), False, []

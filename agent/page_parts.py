@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from agent.session import Event, about
 from tools.paper import compose
 from tools.paper_layout import Plan
-from tools.paper_rows import Marks
+from tools.paper_rows import Bands, Marks
 from tools.recording import LEADS, Recording
 
 Message = dict[str, Any]  # a Gradio chat message; with "metadata" it is a step that opens and closes
@@ -117,7 +117,7 @@ def _cut(value: Any) -> Any:
 
 
 def paper_html(
-    recording: Recording, layout: str | None, marks: Marks | None, start_s: float
+    recording: Recording, layout: str | None, marks: Marks | None, start_s: float, bands: Bands | None = None
 ) -> tuple[str, Plan, list[str]]:
     """The drawing for a light and for a dark page (CSS shows one), its plan, and what it leaves out.
 
@@ -126,7 +126,7 @@ def paper_html(
     layout = layout if many_leads(recording) else None
     sheets = []
     for dark in (False, True):
-        sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s)
+        sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s, bands=bands)
         sheets.append(f'<div class="sheet {"on-dark" if dark else "on-light"}">{sheet.svg()}</div>')
     return "".join(sheets), page, said
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agent import citations
 from agent.page_parts import Message, follow, gather, label, many_leads, paper_html, raw, waiting
 from agent.session import Session
@@ -97,6 +99,7 @@ class Room:
     layout: str = "3x4"
     start_s: float = 0.0
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> result of measure_ecg
+    bands: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # id -> lead -> half of the band, mV
     labels: dict[str, str] = field(default_factory=dict)
     served: Path | None = None  # its part of CACHE
 
@@ -182,8 +185,15 @@ class Room:
         yield False
 
     def _heed(self, event: dict[str, Any]) -> bool:
-        """Whether an event is a measurement; the paper then shows that recording, where it was measured."""
-        if event["kind"] != "result" or not event["result"].get("marks_s"):
+        """Whether an event changes the paper: a measurement shows where it was made, a recording made is shown."""
+        if event["kind"] != "result":
+            return False
+        if made := event["result"].get("recordings"):
+            rebuilt = event["result"].get("uncertainty_mv") or {}
+            self.bands[made[0]] = {lead: np.array(band, float) for lead, band in rebuilt.items()}
+            self.show(made[0])
+            return True
+        if not event["result"].get("marks_s"):
             return False
         name = event["arguments"]["recording"]
         self.measured[name] = event["result"]

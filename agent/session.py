@@ -16,14 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.graph import build
+from agent.graph import about, build, keep
 from tools import recording as recordings
 from tools.documents import data_folder
 from tools.errors import UsageError
 from tools.recording import Recording
 
+__all__ = ["Event", "Session", "about"]
+
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 
 # what `ask` yields, in order of time:
 #   {"kind": "tool", "name", "arguments"}                        a tool starts
@@ -57,10 +58,7 @@ class Session:
 
     def keep(self, recording: Recording) -> str:
         """Keep a recording under the next free id of its kind."""
-        number = 1 + sum(name.startswith(f"{recording.kind}-") for name in self.recordings)
-        name = f"{recording.kind}-{number}"
-        file = recordings.write(recording, self.folder / f"{name}.npz", format="npz")
-        self.recordings = {**self.recordings, name: {"file": file.name, "about": about(recording)}}
+        name, self.recordings = keep(recording, self.folder, self.recordings)
         return name
 
     def get(self, name: str) -> Recording:
@@ -75,7 +73,7 @@ class Session:
         }  # fmt: skip
         yield from self._graph.stream(state, self._config, stream_mode="custom", durability="exit")
         kept = self._graph.get_state(self._config).values
-        self.turns = kept["turns"]
+        self.turns, self.recordings = kept["turns"], kept["recordings"]
         yield {"kind": "answer", **kept["answer"], "session": self.name}
 
     def stop(self) -> None:
@@ -84,10 +82,3 @@ class Session:
 
     def close(self) -> None:
         self._database.close()
-
-
-def about(recording: Recording) -> str:
-    """What the model is told of a recording: its kind and how many leads, nothing that the file says."""
-    if recording.kind != "ecg":
-        return ABOUT[recording.kind]
-    return f"{len(recording.leads)}-lead ECG"

@@ -1,12 +1,16 @@
 """The agent end to end with a scripted language model: tools, memory, errors, and who wrote the answer."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from agent.graph import DISCLAIMER, SPEECHLESS
+from agent.llm import ABSENT
 from agent.session import Session
 from tools.errors import UsageError
+from tools.recording import read
 
 MEASURE = [{"name": "measure_ecg", "arguments": {"recording": "ecg-1"}}]
 
@@ -50,6 +54,25 @@ def test_a_second_try_that_holds_is_taken(script, dicom):
     session = Session(script(MEASURE, ["The heart rate is 999 bpm."]))
     session.add(dicom)
     assert ask(session, "heart rate?")[1]["written_by"] == "retry"
+
+
+def test_what_a_tool_makes_is_a_recording_that_the_next_call_may_be_about(script, dicom):
+    recording = read(dicom)[0]
+    three = ("II", "V1", "V5")
+    calls = [
+        {"name": "reconstruct_leads", "arguments": {"recording": "ecg-1"}},
+        {"name": "measure_ecg", "arguments": {"recording": ABSENT}},
+    ]
+    session = Session(script(calls))
+    session.keep(replace(recording, signal=np.stack([recording.lead(lead) for lead in three]), leads=three, gain=None))
+    _, end = ask(session, "rebuild the twelve leads and measure them: heart rate?")
+    assert session.recordings["ecg-2"]["about"] == "12-lead ECG"
+    assert session.get("ecg-2").meta["rebuilt"]
+    assert end["tools"][1]["arguments"] == {"recording": "ecg-2"}
+    assert f"{end['tools'][1]['result']['heart_rate_bpm']} bpm" in end["answer"]
+    assert "It is kept as ecg-2." in end["answer"]
+    assert Session(script(), session.name).recordings.keys() == {"ecg-1", "ecg-2"}
+    json.dumps(end)
 
 
 def test_a_planned_tool_is_not_available_yet(script, dicom):
