@@ -211,8 +211,8 @@ def _figure(recording: Recording, findings: list[dict[str, Any]], out: Path | No
     notes: list[tuple[str | None, float, float, str]] = []
     for finding in findings:
         looked = finding["looked_at"] or {"leads": [], "times": []}
-        notes += [(place["lead"], 0.0, recording.duration_s, finding["code"]) for place in looked["leads"][:1]]
-        notes += [(None, place["start_s"], place["stop_s"], finding["code"]) for place in looked["times"][:2]]
+        notes += [(place["lead"], 0.0, recording.duration_s, finding["name"]) for place in looked["leads"][:1]]
+        notes += [(None, place["start_s"], place["stop_s"], finding["name"]) for place in looked["times"][:2]]
     if not notes:
         return None, ["No figure is drawn: there is no place that a finding rests on."]
     from tools.errors import UsageError
