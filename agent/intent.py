@@ -11,20 +11,18 @@ So the choice of the language model stands, less what is ruled out here, and wit
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from agent.prompts import HISTORY_TURNS
 from encoders import sentence
-from encoders.weights import WEIGHTS
+from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "intent.safetensors"
-RULED_OUT, CERTAIN = 0.05, 0.95  # probabilities; chosen on training/data/tool_use_validation.jsonl
+RULED_OUT, CERTAIN = 0.05, 0.95  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
 LONGEST = 128  # tokens
 RANK = 32
 
@@ -59,11 +57,9 @@ class Intent:
     """A trained network from its file; see the module."""
 
     def __init__(self, file: Path = FILE):
-        with safe_open(file, "pt") as stored:
-            config = json.loads(stored.metadata()["config"])
-            learnt = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118  it is no dict
+        config, learnt = stored(file, "intent")
         self.net = Network(config["tools"], config["rank"])
-        missing = self.net.load_state_dict(learnt, strict=False)
+        missing = self.net.load_state_dict({name: value.float() for name, value in learnt.items()}, strict=False)
         if missing.unexpected_keys:
             raise ValueError(f"{file.name} is not of this form: {missing.unexpected_keys[0]}")
         self.net.encoder = self.net.encoder.merge_and_unload()

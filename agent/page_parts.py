@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.session import Event, about
+from agent.graph import about
+from agent.session import Event
 from tools.paper import compose
 from tools.paper_layout import Plan
 from tools.paper_rows import Bands, Marks

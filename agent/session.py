@@ -16,13 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.graph import about, build, keep
+from agent.graph import build, keep
 from tools import recording as recordings
 from tools.documents import data_folder
 from tools.errors import UsageError
 from tools.recording import Recording
-
-__all__ = ["Event", "Session", "about"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

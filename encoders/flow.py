@@ -11,7 +11,6 @@ away from what would be drawn without conditions (classifier-free guidance; Ho a
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoders.vae import STEPS
-from encoders.weights import WEIGHTS, MissingModel
+from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "flow.safetensors"
 DRAW_STEPS, GUIDANCE = 20, 2.0
@@ -68,6 +66,15 @@ class Given(NamedTuple):
     def nothing(self) -> Given:
         return self.without(*(torch.zeros_like(one) for one in (self.has_text, self.has_numbers, self.has_person)))
 
+    def standardised(self) -> Tensor:
+        """(B, 4) the numbers around what is usual, in units of their spread; 0 where they are absent."""
+        middle, spread = (torch.tensor(one, device=self.numbers.device) for one in (_MIDDLE, _SPREAD))
+        return torch.where(self.has_numbers, (self.numbers - middle) / spread, torch.zeros_like(self.numbers))
+
+    def told(self) -> Tensor:
+        """(B, K, text) the sentence vectors, 0 where they are absent."""
+        return torch.where(self.has_text[..., None], self.text, torch.zeros_like(self.text))
+
     def rows(self, rows: Any) -> Given:
         return Given(*(one[rows] for one in self))
 
@@ -103,11 +110,9 @@ class Flow(nn.Module):
         return self.outside(self.norm(h[:, -STEPS:]) * (1 + scale) + shift).transpose(1, 2)
 
     def _conditions(self, given: Given) -> tuple[Tensor, Tensor]:
-        middle, spread = (torch.tensor(one, device=given.numbers.device) for one in (_MIDDLE, _SPREAD))
-        numbers = torch.where(given.has_numbers, (given.numbers - middle) / spread, torch.zeros_like(given.numbers))
+        numbers = given.standardised()
         of_numbers = torch.stack([map_(_waves(numbers[:, i] * 10, 32)) for i, map_ in enumerate(self.number)], dim=1)
-        text = torch.where(given.has_text[..., None], given.text, torch.zeros_like(given.text))
-        return torch.cat([self.text(text), of_numbers], 1), torch.cat([given.has_text, given.has_numbers], 1)
+        return torch.cat([self.text(given.told()), of_numbers], 1), torch.cat([given.has_text, given.has_numbers], 1)
 
     @torch.inference_mode()
     def draw(self, given: Given, seeds: list[int], steps: int = DRAW_STEPS, guidance: float = GUIDANCE) -> Tensor:
@@ -163,11 +168,7 @@ def opened(file: Path = FILE) -> tuple[Flow, tuple[str, ...]]:
     ------
     MissingModel : where its weights are not there.
     """
-    if not file.exists():
-        raise MissingModel(f"{file.name} is not there; make it: python -m training.flow --data DIR --out DIR")
-    with safe_open(file, "pt") as stored:
-        config = json.loads(stored.metadata()["config"])
-        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118  it is no dict
+    config, tensors = stored(file, "flow")
     net = Flow(Shape(**config["shape"]))
-    net.load_state_dict(tensors)
+    net.load_state_dict({name: value.float() for name, value in tensors.items()})
     return net.eval(), tuple(config["codes"])

@@ -9,23 +9,20 @@ patient, and of two halves of one recording, against everybody else (training/id
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoders.flow import NUMBERS, Given
 from encoders.vae import STEPS
-from encoders.weights import WEIGHTS, MissingModel
+from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "identity.safetensors"
-MIDDLE, SPREAD = (75.0, 60.0, 0.5, 0.5), (20.0, 17.0, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,9 @@ class Identity(nn.Module):
         self.outside = nn.Linear(width, shape.person)
 
     def forward(self, latent: Tensor, given: Given) -> Tensor:
-        middle, spread = (torch.tensor(one, device=latent.device) for one in (MIDDLE, SPREAD))
-        numbers = torch.where(given.has_numbers, (given.numbers - middle) / spread, torch.zeros_like(given.numbers))
+        numbers = given.standardised()
         of_numbers = torch.stack([map_(numbers[:, i, None]) for i, map_ in enumerate(self.number)], dim=1)
-        text = torch.where(given.has_text[..., None], given.text, torch.zeros_like(given.text))
-        asked = torch.cat([self.text(text), of_numbers], dim=1)  # (B, C, W)
+        asked = torch.cat([self.text(given.told()), of_numbers], dim=1)  # (B, C, W)
         there = torch.cat([given.has_text, given.has_numbers], dim=1)
         h = self.inside(latent).transpose(1, 2) + self.place
         for layer in self.layers:
@@ -100,11 +95,7 @@ def opened(file: Path = FILE) -> Identity:
     ------
     MissingModel : where its weights are not there.
     """
-    if not file.exists():
-        raise MissingModel(f"{file.name} is not there; make it: python -m training.identity --data DIR --out DIR")
-    with safe_open(file, "pt") as stored:
-        shape = json.loads(stored.metadata()["config"])["shape"]
-        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118  it is no dict
-    net = Identity(Shape(**shape))
-    net.load_state_dict(tensors)
+    config, tensors = stored(file, "identity")
+    net = Identity(Shape(**config["shape"]))
+    net.load_state_dict({name: value.float() for name, value in tensors.items()})
     return net.eval()

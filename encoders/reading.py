@@ -11,7 +11,6 @@ probability of 0.3 is right three times in ten. Made by `python -m training.read
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
@@ -20,11 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from encoders import measures
 from encoders.reading_net import FS_HZ, PATCH, SAMPLES, TOKENS, ReadingNet, Shape
-from encoders.weights import WEIGHTS, MissingModel
+from encoders.weights import WEIGHTS, stored
 
 GROUPS = ("superclass", "subclass", "statement")
 FILE = WEIGHTS / "reading.safetensors"
@@ -71,11 +69,7 @@ class Reader:
     def __init__(self, file: Path):
         import xgboost
 
-        if not file.exists():
-            raise MissingModel(f"{file.name} is not there; make it: python -m training.reading --data DIR --out DIR")
-        with safe_open(file, "pt") as opened:
-            config: dict[str, Any] = json.loads(opened.metadata()["config"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no dict
+        config, tensors = stored(file, "reading")
         self.codes: dict[str, list[str]] = config["codes"]
         self.thresholds: dict[str, dict[str, float]] = config["thresholds"]
         self.uncertain: dict[str, dict[str, tuple[float, float]]] = {

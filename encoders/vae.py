@@ -10,7 +10,6 @@ what they do not say. After WearECG (arXiv 2510.11442), with leads really hidden
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import combinations
@@ -19,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from encoders.weights import WEIGHTS, MissingModel
+from encoders.weights import WEIGHTS, stored
 
 FS_HZ = 100
 SAMPLES = 1000  # 10 s
@@ -145,13 +143,9 @@ def opened(file: Path = FILE) -> tuple[Vae, np.ndarray]:
     ------
     MissingModel : where its weights are not there.
     """
-    if not file.exists():
-        raise MissingModel(f"{file.name} is not there; make it: python -m training.vae --data DIR --out DIR")
-    with safe_open(file, "pt") as stored:
-        config: dict[str, Any] = json.loads(stored.metadata()["config"])
-        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118  it is no dict
+    config, tensors = stored(file, "vae")
     net = Vae(Shape(**{**config["shape"], "widths": tuple(config["shape"]["widths"])}))
-    net.load_state_dict(tensors)
+    net.load_state_dict({name: value.float() for name, value in tensors.items()})
     return net.eval(), np.array(config["band"], np.float32)
 
 

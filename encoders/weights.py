@@ -43,6 +43,22 @@ def verify(card: dict[str, Any]) -> bool:
     return sha256(Path(card["file"])) == card["sha256"]
 
 
+def stored(file: Path, recipe: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config in a file's header, and its tensors.
+
+    Raises
+    ------
+    MissingModel : where the file is not there; `recipe` makes it.
+    """
+    from safetensors import safe_open
+
+    if not file.exists():
+        raise MissingModel(f"{file.name} is not there; make it: python -m training.{recipe} --data DIR --out DIR")
+    with safe_open(file, "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no dict
+        return json.loads(opened.metadata()["config"]), tensors
+
+
 def sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -93,14 +93,14 @@ def _withheld(recording: Recording, used: list[str]) -> str | None:
     known_s = float(np.isfinite(recording.signal).sum(axis=1).max(initial=0)) / recording.fs_hz
     if known_s < SHORTEST_S:
         return f"{known_s:.1f} s of signal is too short, {SHORTEST_S:g} s are needed"
-    if (height := _height_mv(recording)) > TALLEST_MV:
+    if (height := height_mv(recording)) > TALLEST_MV:
         return f"beats of {height:.0f} mV look like microvolt read as millivolt; give the unit of the file"
     if not any(name in LEADS for name in recording.leads):
         return "none of its leads is named as one of the twelve"
     return None if used else "no lead is usable"
 
 
-def _height_mv(recording: Recording) -> float:
+def height_mv(recording: Recording) -> float:
     """The usual height of a second of signal, median over the leads that have one."""
     second = round(recording.fs_hz)
     if second < 1 or recording.signal.shape[1] < second:

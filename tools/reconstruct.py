@@ -19,10 +19,11 @@ import numpy as np
 from tools import quality
 from tools.errors import MissingWeights, UsageError
 from tools.gaps import middle
+from tools.interpret import TALLEST_MV, height_mv
 from tools.recording import LEADS, Recording, write
 
 SHORTEST_S = 2.0
-TALLEST_MV = 20.0
+STEPS = 1000.0  # per mV, of a rebuilt lead in a file
 OVERLAP = 200  # samples at 100 Hz over which two windows fade into each other
 SIDES = {"inferior": ("II", "III", "aVF"), "lateral": ("I", "aVL", "V5", "V6"), "anterior": ("V2", "V3", "V4")}
 
@@ -100,10 +101,9 @@ def reconstructed(recording: Recording) -> Rebuilt:
     rebuilt = {name: band[row] for row, name in enumerate(LEADS) if not known[row].all()}
     algebra = tuple(name for name in rebuilt if whole[LEADS.index(name)].all())
     meta = {**recording.meta, "rebuilt": " ".join(rebuilt)}
-    steps = 1000.0
     gains = dict(zip(recording.leads, recording.gain or (), strict=False))
     twelve = replace(
-        recording, signal=out, leads=LEADS, meta=meta, warnings=(), gain=tuple(gains.get(name, steps) for name in LEADS)
+        recording, signal=out, leads=LEADS, meta=meta, warnings=(), gain=tuple(gains.get(name, STEPS) for name in LEADS)
     )
     return Rebuilt(twelve, rebuilt, usable, algebra, (*warnings, *_unseen(usable, rebuilt, algebra)))
 
@@ -117,7 +117,7 @@ def usable_leads(recording: Recording) -> tuple[tuple[str, ...], list[str]]:
         raise UsageError("none of the leads is named as one of the twelve: rename them (I … V6)")
     if float(np.isfinite(recording.signal).sum(axis=1).max(initial=0)) / recording.fs_hz < SHORTEST_S:
         raise UsageError(f"the recording is too short to rebuild leads from: {SHORTEST_S:g} s are needed")
-    if np.nanmax(np.abs(recording.signal), initial=0) > TALLEST_MV:
+    if height_mv(recording) > TALLEST_MV:
         raise UsageError("beats of this height look like microvolt read as millivolt: give the unit of the file")
     judged = quality.assess(recording)["leads"]
     usable = [name for name in named if judged[name]["usable"] or quality.shows_beats(judged[name])]

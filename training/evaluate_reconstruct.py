@@ -22,7 +22,7 @@ import numpy as np
 from encoders import layouts
 from encoders.reading import FILE as READING
 from encoders.reading import Reader
-from encoders.vae import FILE, FS_HZ, SAMPLES, opened
+from encoders.vae import DRAWS, FILE, FS_HZ, SAMPLES, opened
 from tools.recording import LEADS
 from training import figures, ptbxl, reading, vae, vae_data
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out: dict[str, Any] = {"fold": args.fold, "records": len(table), "learnt_from": len(train), "sets": {}}
     for name, leads in SETS.items():
         known = seen(leads, len(signal))
-        ours, error = vae.rebuilt(net, signal, known, draws=4)
+        ours, error = vae.rebuilt(net, signal, known, DRAWS)
         linear = page(train, signal) if leads is None else fitted(train, leads)(signal)
         missing = ~known
         row: dict[str, Any] = {}
@@ -120,9 +120,9 @@ def compared(made: np.ndarray, signal: np.ndarray, missing: np.ndarray) -> dict[
     mean_pcc = np.nanmean(pcc, axis=1)
     return {
         "mse_mv2": round(float(each.mean()), 5),
-        "mse_interval": drawn(each),
+        "mse_interval": [round(value, 5) for value in figures.interval(each)],
         "pcc": round(float(mean_pcc.mean()), 4),
-        "pcc_interval": drawn(mean_pcc),
+        "pcc_interval": [round(value, 5) for value in figures.interval(mean_pcc)],
         "each": each,
     }
 
@@ -133,13 +133,6 @@ def _masked_correlation(made: np.ndarray, signal: np.ndarray, missing: np.ndarra
         at = missing[record, lead]
         out[record, lead] = vae.correlation(made[record, lead, at], signal[record, lead, at])
     return out
-
-
-def drawn(each: np.ndarray) -> list[float]:
-    """Bootstrap 95 % interval of a mean over recordings."""
-    rng = np.random.default_rng(0)
-    means = each[rng.integers(0, len(each), (figures.DRAWS, len(each)))].mean(axis=1)
-    return [round(float(value), 5) for value in np.percentile(means, [2.5, 97.5])]
 
 
 def ratio(ours: np.ndarray, linear: np.ndarray) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from encoders.sentence import embed
 from tools import retrieval
 from tools.retrieval import Library
+from training import figures
 from training.retrieval import REFUSED, questions
 
 WAYS = ("search", "bm25", "vectors", "fusion")
@@ -79,7 +80,7 @@ def judged(asked: list[dict[str, Any]], rated: list[Rated], threshold: float, na
         best.append(min((ranks[name] for name in one["ids"]), default=len(names) + 1))
     rank, answerable = np.array(best), np.array([bool(one["ids"]) for one in asked])
     refused = np.array([sure for _, sure in rated]) < threshold
-    figures: dict[str, tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]] = {
+    parts: dict[str, tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]] = {
         "recall@3": (answerable, lambda rows: (rank[rows] <= 3) & ~refused[rows]),
         "recall@1": (answerable, lambda rows: (rank[rows] <= 1) & ~refused[rows]),
         "mrr": (answerable, lambda rows: np.where(refused[rows], 0.0, 1 / rank[rows])),
@@ -87,7 +88,7 @@ def judged(asked: list[dict[str, Any]], rated: list[Rated], threshold: float, na
         "unanswerable refused": (~answerable, lambda rows: refused[rows]),
         "answerable refused": (answerable, lambda rows: refused[rows]),
     }
-    out: dict[str, Any] = {name: interval(of(np.flatnonzero(among))) for name, (among, of) in figures.items()}
+    out: dict[str, Any] = {name: interval(of(np.flatnonzero(among))) for name, (among, of) in parts.items()}
     out["wrong"] = [
         one["question"]
         for one, there, place, gone in zip(asked, answerable, rank, refused, strict=True)
@@ -98,10 +99,7 @@ def judged(asked: list[dict[str, Any]], rated: list[Rated], threshold: float, na
 
 def interval(values: np.ndarray) -> list[float]:
     """Mean and bootstrap 95 % interval."""
-    values = np.asarray(values, float)
-    rng = np.random.default_rng(0)
-    drawn = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
-    return [round(float(one), 3) for one in (values.mean(), *np.percentile(drawn, [2.5, 97.5]))]
+    return [round(float(one), 3) for one in (np.mean(values), *figures.interval(values, 2000))]
 
 
 def table(out: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Tool choice on the held-back prompts: the tuned model beside a keyword router and the untuned model.
+"""Tool choice on the held-back prompts: the tuned model with its second opinion (agent/intent.py) and alone, beside a
+keyword router and the untuned model.
 
     python -m training.evaluate tool_use [--weights FOLDER] [--prompts FILE] [--without-untuned]
 
@@ -10,6 +11,7 @@ bootstrap 95 % over prompts. What it does not show: the arguments of the calls, 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -20,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agent.llm import ADAPTER, LocalModel
+from training.figures import interval as bounds
 
 PROMPTS = Path(__file__).parent / "data" / "tool_use_heldout.jsonl"
 KINDS = ("single", "multi", "followup", "none")
@@ -49,10 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     prompts = [json.loads(line) for line in args.prompts.read_text().splitlines() if line.strip()]
-    choosers: dict[str, Chooser] = {"tuned": by_model(LocalModel(adapter=args.weights)), "keywords": by_keywords}
+    tuned = LocalModel(adapter=args.weights)
+    alone = copy.copy(tuned)
+    alone.opinion = None
+    choosers: dict[str, Chooser] = {"tuned": by_model(tuned), "alone": by_model(alone), "keywords": by_keywords}
     if not args.without_untuned:
         choosers["untuned"] = by_model(LocalModel(adapter=None))
-    figures: dict[str, Any] = {"prompts": len(prompts)}
+    figures: dict[str, Any] = {"prompts": len(prompts), "file": args.prompts.stem}
     for name, choose in choosers.items():
         chosen = [choose(prompt) for prompt in tqdm(prompts, desc=name)]
         right = np.array([is_right(prompt, tools) for prompt, tools in zip(prompts, chosen, strict=True)])
@@ -91,15 +97,13 @@ def interval(right: np.ndarray) -> dict[str, Any]:
     """Share and bootstrap 95 % interval."""
     if not len(right):
         return {"share": None, "low": None, "high": None, "n": 0}
-    rng = np.random.default_rng(0)
-    means = right[rng.integers(0, len(right), (2000, len(right)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = bounds(right, 2000)
     return {"share": round(float(right.mean()), 4), "low": round(low, 4), "high": round(high, 4), "n": len(right)}
 
 
 def table(figures: dict[str, Any]) -> str:
-    lines = [f"tool choice on {figures['prompts']} held-back prompts, share right [95 % interval]"]
-    for name in ("tuned", "keywords", "untuned"):
+    lines = [f"tool choice on {figures['prompts']} prompts of {figures['file']}, share right [95 % interval]"]
+    for name in ("tuned", "alone", "keywords", "untuned"):
         if name in figures:
             cells = [f"{kind} {_cell(figures[name][kind])}" for kind in ("all", *KINDS)]
             lines.append(f"{name:9s} " + "  ".join(cells))

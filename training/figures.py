@@ -47,6 +47,13 @@ def with_interval(ours: np.ndarray, truth: np.ndarray, *others: np.ndarray, seed
     return _rounded(out)
 
 
+def interval(values: np.ndarray, draws: int = DRAWS) -> list[float]:
+    """Bootstrap 95 % interval of the mean of `values` over recordings, prompts or persons."""
+    values = np.asarray(values, float)
+    rows = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    return _percentiles(list(values[rows].mean(axis=1)))
+
+
 def _percentiles(values: list[float]) -> list[float]:
     return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
 

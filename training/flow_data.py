@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tools.drawing_words import phrases
 from tqdm import tqdm
 
 from encoders.flow import NUMBERS, Given
 from encoders.sentence import WIDTH, embed
 from encoders.vae import FS_HZ, SAMPLES, Vae
 from tools.beats import r_peaks
+from tools.drawing_words import phrases
 from training import ptbxl, vae_data
 
 VERSIONS = 6  # as recorded, and varied

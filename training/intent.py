@@ -4,8 +4,8 @@
 
 The same dialogues as `training.tool_use` learns from, each hand-written one in another variation every epoch; LoRA on
 the sentence encoder, one logit a tool, binary cross-entropy. `training/data/tool_use_validation.jsonl` says which epoch
-is kept (by the share of prompts of which every tool is right), and with which probabilities a tool is certain or ruled
-out; `tool_use_heldout.jsonl` judges the result. Neither is trained on. State
+is kept (by the share of prompts of which every tool is right); `tool_use_heldout.jsonl` judges the result. Neither is
+trained on. State
 is saved after every epoch; the same command goes on.
 """
 
@@ -62,8 +62,7 @@ def right(net: Network, prompts: list[dict[str, Any]]) -> float:
     """Share of prompts of which the tools above one half, as far as their recordings are there, are those asked for."""
     hits = 0
     for prompt in prompts:
-        history = [{**turn, "calls": [_named(call) for call in turn["calls"]]} for turn in prompt["history"]]
-        p = net.eval()([told(prompt["recordings"], history, prompt["user"])])[0].sigmoid()
+        p = net.eval()([told(prompt["recordings"], prompt["history"], prompt["user"])])[0].sigmoid()
         chosen = possible({t for t, value in zip(net.tools, p, strict=True) if value > 0.5}, prompt["recordings"])
         hits += any(chosen == set(tools) for tools in [prompt["tools"], *prompt.get("also", [])])
     return hits / len(prompts)
@@ -81,10 +80,6 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
     if any(name in MAKERS and runs(name) for name in chosen):
         kinds = kinds | {"ecg"}
     return {name for name in chosen if runs(name)}
-
-
-def _named(call: Any) -> dict[str, Any]:
-    return call if isinstance(call, dict) else {"name": call}
 
 
 def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
@@ -138,8 +133,9 @@ def main() -> None:
         "name": "intent",
         "what": "LoRA adapter of all-MiniLM-L6-v2: which tools a request is about, beside the language model's choice",
         "data": "dialogues written for this project (training/data/tool_use), Apache-2.0",
-        "split": "training/data/tool_use_validation.jsonl chooses the epoch and the two probabilities, "
-        "tool_use_heldout.jsonl judges the result; both written apart and never trained on",
+        "split": "training/data/tool_use_validation.jsonl chooses the epoch (the two probabilities of "
+        "agent/intent.py were set on it by hand), tool_use_heldout.jsonl judges the result; both written apart and "
+        "never trained on",
         "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}",
         "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",
         "figures": {"validation, every tool right, alone": figures},
