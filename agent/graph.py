@@ -78,6 +78,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             for record in result.get("records") or [one for one in (result.get("record"),) if one]:
                 made, known = keep(recordings.read(record)[0], Path(state["folder"]), known)
                 result["recordings"] = [*result.get("recordings", []), made]
+                emit({"kind": "kept", "recordings": known})
             results.append({**call, "result": result, "seconds": round(time.perf_counter() - began, 3)})
             emit({"kind": "result", **results[-1]})
         return {"results": results, "recordings": known, "steps": state["steps"] + 1}

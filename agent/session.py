@@ -69,9 +69,13 @@ class Session:
             "folder": str(self.folder), "recordings": self.recordings, "turns": self.turns,
             "question": question.strip()[:4000], "steps": 0, "calls": [], "results": [],
         }  # fmt: skip
-        yield from self._graph.stream(state, self._config, stream_mode="custom", durability="exit")
+        for event in self._graph.stream(state, self._config, stream_mode="custom", durability="exit"):
+            if event["kind"] == "kept":  # a tool made a recording: whoever hears of its result can open it
+                self.recordings = event["recordings"]
+            else:
+                yield event
         kept = self._graph.get_state(self._config).values
-        self.turns, self.recordings = kept["turns"], kept["recordings"]
+        self.turns = kept["turns"]
         yield {"kind": "answer", **kept["answer"], "session": self.name}
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,6 +160,24 @@ def test_a_table_without_rate_waits_for_it(tmp_path):
     assert room.take_pending(250.0, "uV") == []
     assert room.open().get("ecg-1").signal.max() == pytest.approx(1, abs=0.05)
     assert not list(room.open().folder.glob("inbox-*"))
+
+
+def test_what_a_tool_makes_is_shown_in_colour_and_told(tmp_path, script):
+    from agent.page import draw
+
+    table = tmp_path / "three.npz"
+    ecg = synthetic.ecg(leads=("II", "V1", "V5")).recording
+    write(ecg, table, "npz")
+    calls = [{"name": "reconstruct_leads", "arguments": {"recording": "ecg-1"}}]
+    room = Room(Model(lambda: script(calls)))
+    assert room.take([table]) == []
+    room.begin("rebuild the missing leads")
+    drawn = [str(draw(room)) for redraw in room.answer() if redraw]
+    assert room.shown == "ecg-2"
+    assert drawn
+    assert "REBUILT" in drawn[-1]
+    assert "fill-opacity" in drawn[-1]
+    assert "Twelve leads were made from 3 measured" in room.chat[-1]["content"]
 
 
 def test_recordings_are_seen_while_the_model_still_loads(tmp_path, dicom):

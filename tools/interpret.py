@@ -32,6 +32,7 @@ __all__ = ["interpret_ecg", "sentences"]
 
 SHORTEST_S = 2.0
 TALLEST_MV = 20.0  # no QRS of a person is taller; in microvolt read as millivolt every one is
+CLEARLY = 0.5  # of its threshold: what lies between is neither found nor said to be absent
 LOOKED_AT = 2  # findings whose places are looked for: each costs an occlusion of every lead and stretch
 GROUPS = ("superclass", "subclass", "statement")
 
@@ -167,13 +168,13 @@ def _read(
 
 
 def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict) -> dict[str, float]:
-    """Of `ASKED_FOR`, what lies below its threshold and below its uncertain band, with its probability."""
+    """Of `ASKED_FOR`, what lies below half of its threshold and below its uncertain band, with its probability."""
     found = {}
     for code in ASKED_FOR:
         group = next((group for group in ("statement", "superclass") if code in probabilities[group]), None)
         if group is None:
             continue
-        limit = threshold_of(code, group, thresholds)
+        limit = CLEARLY * threshold_of(code, group, thresholds)
         band = uncertain.get(group, {}).get(code)
         if probabilities[group][code] < (limit if band is None else min(limit, band[0])):
             found[code] = probabilities[group][code]
