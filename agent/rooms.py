@@ -185,9 +185,15 @@ class Room:
         yield False
 
     def _heed(self, event: dict[str, Any]) -> bool:
-        """Whether an event changes the paper: a measurement shows where it was made, a recording made is shown."""
+        """Whether an event changes the paper: a measurement shows where it was made, a recording made is shown, and
+        a plot is laid out as it was asked for."""
         if event["kind"] != "result":
             return False
+        if (wanted := event["arguments"].get("layout")) and "error" not in event["result"]:
+            self.layout = wanted
+            if (name := event["arguments"]["recording"]) != self.shown:
+                self.show(name)
+            return True
         if made := event["result"].get("recordings"):
             rebuilt = event["result"].get("uncertainty_mv") or {}
             self.bands[made[0]] = {lead: np.array(band, float) for lead, band in rebuilt.items()}

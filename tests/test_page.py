@@ -180,6 +180,20 @@ def test_what_a_tool_makes_is_shown_in_colour_and_told(tmp_path, script):
     assert "Twelve leads were made from 3 measured" in room.chat[-1]["content"]
 
 
+def test_the_paper_is_laid_out_as_a_plot_was_asked_for(tmp_path, dicom, script):
+    from agent.page import draw
+
+    calls = [{"name": "plot_recording", "arguments": {"recording": "ecg-1", "layout": "6x2"}}]
+    room = Room(Model(lambda: script(calls)))
+    assert room.take([shutil.copy(dicom, tmp_path / "one.dcm")]) == []
+    before = str(draw(room))
+    room.begin("show it as 6x2")
+    drawn = [str(draw(room)) for redraw in room.answer() if redraw]
+    assert room.layout == "6x2"
+    assert drawn
+    assert drawn[-1] != before
+
+
 def test_recordings_are_seen_while_the_model_still_loads(tmp_path, dicom):
     go_on = threading.Event()
     model = Model(lambda: go_on.wait(20) and Scripted())
