@@ -2,11 +2,12 @@
 
     flow.draw(given, seeds)  ->  (B, latent, 125)        Vae.decode makes twelve leads of it
 
-A straight path runs from noise to a latent (Liu et al. 2023, arXiv 2209.03003); the network says the velocity along it.
-Conditions are tokens beside those of the latent, each of which may be absent: statements in words (sentence vectors),
-heart rate, age, sex, whether amplitudes are as recorded. A person enters by a path of their own: the vector of
-encoders/identity.py modulates every layer together with the time (AdaX of ECGTwin, arXiv 2508.02720). Drawing pushes
-away from what would be drawn without conditions (classifier-free guidance; Ho and Salimans 2022, arXiv 2207.12598).
+A straight path runs from noise to a latent (Liu et al. 2023, arXiv 2209.03003); the network says the velocity along it:
+convolutions see the waves, a transformer over spans of 0.4 s the beats. Conditions are tokens beside those of the
+spans, each of which may be absent: statements in words (sentence vectors), heart rate, age, sex, whether amplitudes
+are as recorded. A person enters by a path of their own: the vector of encoders/identity.py modulates every layer
+together with the time (AdaX of ECGTwin, arXiv 2508.02720). Drawing pushes away from what would be drawn without
+conditions (classifier-free guidance; Ho and Salimans 2022, arXiv 2207.12598).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "flow.safetensors"
 DRAW_STEPS, GUIDANCE = 20, 2.0
+SPAN = 5  # steps of the latent in one token, 0.4 s
 NUMBERS = ("heart_rate_bpm", "age_years", "male", "as_recorded")
 _MIDDLE, _SPREAD = (75.0, 60.0, 0.5, 0.5), (20.0, 17.0, 0.5, 0.5)
 
@@ -35,9 +37,10 @@ class Shape:
     """Sizes of the network; kept in its file."""
 
     latent: int = 8
-    width: int = 160
+    narrow: int = 96  # of the convolutions
+    width: int = 192  # of the transformer
     layers: int = 6
-    heads: int = 5
+    heads: int = 6
     text: int = 384
     person: int = 64
 
@@ -86,32 +89,38 @@ class Flow(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        self.inside = nn.Linear(shape.latent, width)
-        self.place = nn.Parameter(torch.randn(STEPS, width) * 0.02)
+        self.inside = nn.Conv1d(shape.latent, shape.narrow, 5, padding=2)
+        self.waves = nn.ModuleList(_Waves(shape.narrow, width) for _ in range(4))  # two before the beats, two after
+        self.down = nn.Conv1d(shape.narrow, width, SPAN, SPAN)
+        self.up = nn.ConvTranspose1d(width, shape.narrow, SPAN, SPAN)
+        self.place = nn.Parameter(torch.randn(STEPS // SPAN, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.person = nn.Linear(shape.person, width)
         self.text = nn.Linear(shape.text, width)
         self.number = nn.ModuleList(nn.Linear(32, width) for _ in NUMBERS)
         self.layers = nn.ModuleList(_Layer(width, shape.heads) for _ in range(shape.layers))
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate = nn.Linear(width, 2 * width)
-        self.outside = nn.Linear(width, shape.latent)
+        self.outside = nn.Conv1d(shape.narrow, shape.latent, 5, padding=2)
         nn.init.zeros_(self.outside.weight), nn.init.zeros_(self.outside.bias)
 
     def forward(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
         tokens, there = self._conditions(given)  # (B, C, W), (B, C)
-        told = self.person(given.person) * given.has_person[:, None]
-        mode = self.time(_waves(t * 1000, 64)) + told  # (B, W)
-        h = torch.cat([tokens, self.inside(x.transpose(1, 2)) + self.place], dim=1)
-        seen = torch.cat([there, there.new_ones(len(x), STEPS)], dim=1)
+        told = self.person(given.person) * given.has_person[:, None] + (tokens * there[..., None]).sum(dim=1)
+        mode = self.time(_sines(t * 1000, 64)) + told  # (B, W)
+        h = self.inside(x)  # (B, N, STEPS)
+        for local in self.waves[:2]:
+            h = local(h, mode)
+        beats = torch.cat([tokens, self.down(h).transpose(1, 2) + self.place], dim=1)
+        seen = torch.cat([there, there.new_ones(len(x), STEPS // SPAN)], dim=1)
         for layer in self.layers:
-            h = layer(h, seen, mode)
-        scale, shift = self.modulate(F.silu(mode))[:, None].chunk(2, dim=-1)
-        return self.outside(self.norm(h[:, -STEPS:]) * (1 + scale) + shift).transpose(1, 2)
+            beats = layer(beats, seen, mode)
+        h = h + self.up(beats[:, tokens.shape[1] :].transpose(1, 2))
+        for local in self.waves[2:]:
+            h = local(h, mode)
+        return self.outside(F.silu(h))
 
     def _conditions(self, given: Given) -> tuple[Tensor, Tensor]:
         numbers = given.standardised()
-        of_numbers = torch.stack([map_(_waves(numbers[:, i] * 10, 32)) for i, map_ in enumerate(self.number)], dim=1)
+        of_numbers = torch.stack([map_(_sines(numbers[:, i] * 10, 32)) for i, map_ in enumerate(self.number)], dim=1)
         return torch.cat([self.text(given.told()), of_numbers], 1), torch.cat([given.has_text, given.has_numbers], 1)
 
     @torch.inference_mode()
@@ -128,6 +137,23 @@ class Flow(nn.Module):
 
     def config(self) -> dict[str, Any]:
         return asdict(self.shape)
+
+
+class _Waves(nn.Module):
+    """Two convolutions, modulated."""
+
+    def __init__(self, narrow: int, width: int):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(8, narrow, affine=False) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv1d(narrow, narrow, 5, padding=2) for _ in range(2))
+        self.modulate = nn.Linear(width, 3 * narrow)
+        nn.init.zeros_(self.modulate.weight), nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, h: Tensor, mode: Tensor) -> Tensor:
+        """(B, N, STEPS), (B, W) -> (B, N, STEPS)"""
+        a, b, c = self.modulate(F.silu(mode))[..., None].chunk(3, dim=1)
+        x = self.convs[0](F.silu(self.norms[0](h) * (1 + a) + b))
+        return h + (1 + c) * self.convs[1](F.silu(self.norms[1](x)))
 
 
 class _Layer(nn.Module):
@@ -153,7 +179,7 @@ class _Layer(nn.Module):
         return h + f * self.back(F.gelu(self.forth(self.norms[1](h) * (1 + d) + e)))
 
 
-def _waves(value: Tensor, width: int) -> Tensor:
+def _sines(value: Tensor, width: int) -> Tensor:
     """(B, width) sines and cosines of a number, from one turn in 10,000 to one in a single unit."""
     rates = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=value.device) / (width // 2))
     angle = value[:, None].float() * rates

@@ -66,7 +66,7 @@ class Shape:
     widths: tuple[int, int, int] = (64, 96, 160)  # at 50, 25 and 12.5 Hz
     layers: int = 2  # of attention over the latent's steps, in the encoder and in the decoder
     heads: int = 4
-    dropout: float = 0.1
+    dropout: float = 0.0
 
 
 class Vae(nn.Module):

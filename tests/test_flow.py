@@ -10,7 +10,7 @@ from encoders.flow import NUMBERS, Flow, Given, Shape
 from encoders.vae import STEPS
 from training.flow import velocity_loss
 
-SMALL = Shape(latent=3, width=32, layers=2, heads=2, text=12, person=8)
+SMALL = Shape(latent=3, narrow=16, width=32, layers=2, heads=2, text=12, person=8)
 PEOPLE = identity.Shape(latent=3, width=32, layers=1, heads=2, text=12, person=8)
 
 

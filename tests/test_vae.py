@@ -92,11 +92,24 @@ def test_it_learns_to_fill_hidden_leads(hearts):
     before = vae.judged(net.eval(), hearts, known.numpy())["mse"]
     for _ in range(150):
         optimiser.zero_grad()
-        vae.loss_of(net.train(), clean, clean, known, shown, 1e-4).backward()
+        vae.loss_of(net.train(), clean, clean, known, shown, shown, 1e-4).backward()
         optimiser.step()
     after = vae.judged(net.eval(), hearts, known.numpy())
     assert after["mse"] < before / 4
     assert after["pcc"] > 0.8
+
+
+def test_lost_amplitudes_do_not_teach_amplitudes(hearts):
+    clean, known = torch.from_numpy(hearts), known_of("II", "V1", "V5", records=len(hearts))
+    all_, none = torch.ones(len(hearts), dtype=torch.bool), torch.zeros(len(hearts), dtype=torch.bool)
+
+    def loss(target, raw):
+        torch.manual_seed(0)
+        net = Vae(SMALL).eval()
+        return float(vae.loss_of(net, target, clean, known, all_, raw, 0.0).detach())
+
+    assert loss(clean, none) == pytest.approx(loss(3 * clean, none), abs=1e-5)
+    assert loss(clean, all_) != pytest.approx(loss(3 * clean, all_), abs=1e-3)
 
 
 def test_variations_keep_the_algebra_and_differ(hearts):
@@ -125,7 +138,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, hearts, monkeypatch):
         for minutes in stops:
             words = ["--data", ".", "--out", str(folder), "--epochs", "3", "--batch", "8"]
             args = vae.arguments().parse_args(words + (["--minutes", str(minutes)] if minutes else []))
-            net, figures = vae.fit(train, hearts, args)
+            net, figures = vae.fit(train, np.ones(len(train), bool), hearts, args)
         return net, figures
 
     whole, figures = trained(tmp_path / "whole", None)

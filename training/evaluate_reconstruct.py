@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     everything = ptbxl.load(args.data)
     table = everything.folds(args.fold)
     table = table.rows(table.raw)
-    train = vae_data.signals(args.data, everything)
+    signal, raw = vae_data.signals(args.data, everything)
+    train = signal[raw]
     signal = vae_data.levelled(table.signal)
     net, factor = opened(args.weights)
     reader = Reader(READING)

@@ -1,10 +1,10 @@
 """What the autoencoder of ECGs learns from: whole twelve-lead ECGs in true millivolt, and how they are varied.
 
-    signal = signals(root, folds)             # PTB-XL as recorded, and acceptable records of CinC 2011, LUDB beside it
+    signal, raw = signals(root, table)        # PTB-XL, and acceptable records of CinC 2011, LUDB beside it
     seen = varied(rng, signal[rows])          # other rates, gains and positions of the heart
     known = hidden(rng, len(rows))            # leads and stretches that are kept from the encoder
 
-Band-passed recordings whose chest amplitudes are lost stay out: how one lead follows from others is learnt here.
+Band-passed recordings have lost their chest amplitudes: `raw` tells them apart, and their heart is not turned.
 The heart is turned in the chest by Dower's matrix (1980): eight leads are a projection of the dipole and a rest;
 the dipole is turned by some degrees, the rest is kept.
 """
@@ -42,17 +42,20 @@ DOWER = np.array(
 _INVERSE = np.linalg.pinv(DOWER)
 
 
-def signals(root: Path, table: ptbxl.Table) -> np.ndarray:
-    """(records, 12, SAMPLES) float32 mV to learn from: the training folds of `table`, and unlabelled sets
-    beside it, without recordings of more than `TALLEST_MV`."""
+def signals(root: Path, table: ptbxl.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(records, 12, SAMPLES) float32 mV to learn from, and (records,) whether their amplitudes are true: the training
+    folds of `table`, and unlabelled sets beside it, without recordings of more than `TALLEST_MV`."""
     learnt = table.folds(*ptbxl.TRAIN)
-    parts = [learnt.signal[learnt.raw]]
+    parts = [learnt.signal]
     if (more := reading_teacher.strips(root, table.codes)) is not None:
         parts.append(more.signal)
     if (root / "ludb").is_dir():
         parts.append(_ludb(root / "ludb"))
     whole = levelled(np.concatenate(parts))
-    return whole[np.abs(whole).max(axis=(1, 2)) < TALLEST_MV]
+    raw = np.ones(len(whole), bool)
+    raw[: len(learnt)] = learnt.raw
+    whole, raw = (one[np.abs(whole).max(axis=(1, 2)) < TALLEST_MV] for one in (whole, raw))
+    return whole, raw
 
 
 def levelled(signal: np.ndarray) -> np.ndarray:
@@ -69,13 +72,17 @@ def _ludb(folder: Path) -> np.ndarray:
     return np.stack(made).astype(np.float32)
 
 
-def varied(rng: Generator, signal: np.ndarray, speed: np.ndarray | None = None) -> np.ndarray:
+def varied(
+    rng: Generator, signal: np.ndarray, speed: np.ndarray | None = None, turned: np.ndarray | None = None
+) -> np.ndarray:
     """(records, 12, SAMPLES) float32: each recording at another rate (up to a sixth, or `speed` times its own), from
-    another moment, of another gain and heart position."""
+    another moment, of another gain and, but where `turned` (records,) says no, heart position."""
     speed = rng.uniform(*SPEEDS, len(signal)) if speed is None else speed
     out = np.stack([_stretched(rng, one, fast) for one, fast in zip(signal, speed, strict=True)])
     twelve = twelve_of_eight().numpy()
     for i, one in enumerate(out):
+        if turned is not None and not turned[i]:
+            continue
         angles = np.deg2rad(rng.normal(0, TURN_DEGREES, 3))
         turn = np.eye(8) + DOWER @ (_rotation(angles) - np.eye(3)) @ _INVERSE
         out[i] = twelve @ (turn @ one[list(INDEPENDENT)])

@@ -1,0 +1,100 @@
+"""`generate_ecg`: the same seed draws the same ECG, which holds the algebra and says that it is nobody's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from encoders import flow, identity
+from tools.errors import UsageError
+from tools.generate import generate_ecg, sentences
+from tools.interpret import interpret_ecg
+from tools.recording import LEADS, read
+from tools.registry import GenerateEcg
+
+pytestmark = pytest.mark.skipif(
+    not (flow.FILE.exists() and identity.FILE.exists()), reason="the flow's weights are not shipped yet"
+)
+
+
+def drawn(out, prompt, reference=None, **given):
+    return generate_ecg(reference, GenerateEcg(prompt=prompt, **given), out)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("three"), "sinus rhythm at 75 bpm, woman aged 60", count=3, seed=5)
+
+
+def test_the_same_seed_draws_the_same_ecg(tmp_path, three):
+    alone = drawn(tmp_path, "sinus rhythm at 75 bpm, woman aged 60", seed=6)
+    again = read(alone["record"])[0].signal
+    beside = read(three["records"][1])[0].signal
+    assert np.abs(again - beside).max() < 2e-3  # two batch sizes round differently
+    assert np.abs(again - read(three["records"][0])[0].signal).max() > 0.05
+
+
+def test_a_drawn_ecg_is_whole_and_holds_the_algebra(three):
+    for file in three["records"]:
+        ecg = read(file)[0]
+        assert ecg.leads == LEADS
+        assert ecg.duration_s == 10
+        assert np.isfinite(ecg.signal).all()
+        assert 0.2 < np.ptp(ecg.lead("II")) < 6
+        assert np.allclose(ecg.lead("III"), ecg.lead("II") - ecg.lead("I"), atol=3e-3)
+        assert np.allclose(ecg.signal[3:6].sum(axis=0), 0, atol=5e-3)
+
+
+def test_it_says_that_it_is_nobodys(three):
+    for file in three["records"]:
+        assert read(file)[0].meta["synthetic"]
+        assert "synthetic" in Path(file).read_text().lower()
+    assert "SYNTHETIC" in Path(three["figure"]).read_text()
+    assert any("synthetic" in line for line in sentences(three))
+    assert "synthetic" in str(interpret_ecg(read(three["record"])[0])["warnings"]).lower()
+
+
+@pytest.mark.parametrize("rate", [55, 75, 110])
+def test_the_heart_beats_as_fast_as_asked(tmp_path, rate):
+    made = drawn(tmp_path, f"sinus rhythm at {rate} bpm", count=5)
+    off = [abs(one - rate) for one in made["heart_rate_bpm"] if one is not None]
+    assert len(off) >= 4
+    assert np.median(off) < 12
+
+
+def test_what_was_understood_and_what_not_is_said(tmp_path):
+    made = drawn(tmp_path, "62-year-old man, AF with rapid ventricular response and LBBB, kyphosis")
+    assert set(made["condition"]["statements"]) == {"AFIB", "CLBBB"}
+    assert (made["condition"]["age_years"], made["condition"]["sex"]) == (62, "M")
+    assert made["condition"]["ignored"] == ("kyphosis",)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["asystole at 90 bpm", "sinus rhythm at 900 bpm", "a nice cup of tea", "x " * 900], ids=lambda p: p[:20]
+)
+def test_the_impossible_is_one_clear_line_and_leaves_nothing(tmp_path, prompt):
+    with pytest.raises(UsageError) as error:
+        drawn(tmp_path, prompt)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reference_changes_whose_heart_it_is(tmp_path, dicom):
+    reference = read(dicom)[0]
+    own = drawn(tmp_path / "own", "sinus tachycardia at 120 bpm", reference)
+    free = drawn(tmp_path / "free", "sinus tachycardia at 120 bpm")
+    assert own["reference"]
+    assert not free["reference"]
+    assert np.abs(read(own["record"])[0].signal - read(free["record"])[0].signal).max() > 0.05
+    assert any("reference" in line for line in sentences(own))
+
+
+def test_a_reference_too_short_is_refused(tmp_path):
+    short = synthetic.ecg().recording
+    short = replace(short, signal=short.signal[:, : int(3 * short.fs_hz)])
+    with pytest.raises(UsageError, match="too short"):
+        drawn(tmp_path, "sinus rhythm", short)
