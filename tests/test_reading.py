@@ -168,7 +168,7 @@ def records(tmp_path_factory):
                     baseline=[0] * 12, write_dir=str(folder / "records100"))  # fmt: skip
         fold = 8 if number >= 30 else 1 + number % 7
         rows.append({
-            "ecg_id": number, "patient_id": number, "scp_codes": str({"CLBBB" if wide else "NORM": 100.0, "SR": 0.0}),
+            "ecg_id": number, "patient_id": number, "age": number or 300, "sex": wide, "scp_codes": str({"CLBBB" if wide else "NORM": 100.0, "SR": 0.0}),
             "strat_fold": fold, "filename_lr": f"records100/{number:05d}_lr",
         })  # fmt: skip
     pd.DataFrame(rows).to_csv(folder / "ptbxl_database.csv", index=False)
@@ -191,6 +191,8 @@ def test_the_table_reads_the_public_layout(records):
     assert table.raw.all()
     assert table.labels["superclass"].sum(axis=0).tolist() == [18, 0, 0, 18, 0]
     assert set(table.folds(8).fold) == {8}
+    people = ptbxl.people(records)
+    assert [people[str(record)] for record in table.record[:3]] == [(90, "M"), (1, "F"), (2, "M")]
     with pytest.raises(Exception, match=r"no ptbxl_database\.csv"):
         ptbxl.load(records / "nothing")
 

@@ -99,8 +99,8 @@ def people(root: Path) -> dict[str, tuple[float | None, str | None]]:
     out = {}
     for folder in [root, *(root / name for name in SETS)]:
         if (folder / "ptbxl_database.csv").exists():
-            table = pd.read_csv(folder / "ptbxl_database.csv", usecols=["filename_lr", "age", "sex"])
-            for name, age, sex in table.itertuples(index=False):
+            table = pd.read_csv(folder / "ptbxl_database.csv")
+            for name, age, sex in zip(table.filename_lr, table.age, table.sex, strict=True):
                 years = None if np.isnan(age) else min(float(age), 90.0)  # over 89 is written as 300
                 out[str(folder / name)] = (years, {0: "M", 1: "F"}.get(sex))
     return out
