@@ -168,7 +168,8 @@ def records(tmp_path_factory):
                     baseline=[0] * 12, write_dir=str(folder / "records100"))  # fmt: skip
         fold = 8 if number >= 30 else 1 + number % 7
         rows.append({
-            "ecg_id": number, "patient_id": number, "age": number or 300, "sex": wide, "scp_codes": str({"CLBBB" if wide else "NORM": 100.0, "SR": 0.0}),
+            "ecg_id": number, "patient_id": number, "age": number or 300, "sex": wide,
+            "scp_codes": str({"CLBBB" if wide else "NORM": 100.0, "SR": 0.0}),
             "strat_fold": fold, "filename_lr": f"records100/{number:05d}_lr",
         })  # fmt: skip
     pd.DataFrame(rows).to_csv(folder / "ptbxl_database.csv", index=False)
