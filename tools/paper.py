@@ -217,7 +217,7 @@ def save(sheet: Sheet, recording: Recording, what: str, form: str, out: Path | N
     """Write a drawing of the recording into `out`, whole or not at all; the file."""
     words = repr((recording.fs_hz, recording.leads, sorted(recording.meta.items()))).encode()
     digest = hashlib.sha256(words + np.ascontiguousarray(recording.signal).tobytes()).hexdigest()[:8]
-    path = (Path() if out is None else Path(out)) / f"ecg-{digest}-{what}.{form}"
+    path = (Path() if out is None else Path(out)) / f"{recording.kind}-{digest}-{what}.{form}"
     _write(sheet, path)
     return path
 
