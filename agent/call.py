@@ -61,7 +61,7 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
     """One file or none: errors end the command."""
     recordings: list[Recording | None] = []
     if args.files:
-        recordings += read(args.files[0], fs_hz=args.fs_hz, unit=args.unit)
+        recordings += read(args.files[0], fs_hz=args.fs_hz, unit=args.unit, kind=tool.reads)
     _make(args.out)
     for recording in recordings or [None]:
         result = tool.run(recording, given, args.out)
@@ -77,7 +77,7 @@ def each(tool: Tool, file: Path, args: Any, given: dict[str, Any]) -> list[dict[
     """The results for the recordings of one file, or its error."""
     try:
         _make(args.out)
-        found = read(file, fs_hz=args.fs_hz, unit=args.unit)
+        found = read(file, fs_hz=args.fs_hz, unit=args.unit, kind=tool.reads)
         return [tool.run(recording, given, args.out) for recording in found]
     except EinthovenError as error:
         return [{"error": str(error)}]

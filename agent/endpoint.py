@@ -77,7 +77,7 @@ class Endpoint:
 
 def described(tool: Tool, ids: list[str]) -> dict[str, Any]:
     """A tool in the protocol's form, with the recordings it may be called on."""
-    schema = tool.schema()
+    schema = tool.schema(by_hand=False)
     if tool.kinds and ids:
         schema["properties"] = {"recording": {"type": "string", "enum": ids}, **schema["properties"]}
         if not tool.recording_optional:

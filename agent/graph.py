@@ -30,7 +30,7 @@ from agent.prompts import Call
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
-from tools.registry import MAKERS, PLANNED, find
+from tools.registry import PLANNED, TOOLS, WORDED, find
 
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
@@ -86,13 +86,13 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
     def answer(state: State) -> State:
         emit = get_stream_writer()
         searches = [result for result in state["results"] if citations.is_search(result)]
-        made = [result for result in state["results"] if result["name"] in MAKERS and "error" not in result["result"]]
-        others = [result for result in state["results"] if result not in searches and result not in made]
+        spoken = [result for result in state["results"] if speaks_for_itself(result)]
+        others = [result for result in state["results"] if result not in searches and result not in spoken]
         text, by = "", "evidence"
-        if others or not (searches or made):
+        if others or not (searches or spoken):
             text, by = compose(llm, sentences(others), state["question"], emit, stop)
         quoted, cited = citations.quoted(searches)
-        for untouched in (" ".join(sentences(made)), quoted):  # what was made, and what is quoted, speaks for itself
+        for untouched in (" ".join(sentences(spoken)), quoted):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
                 emit({"kind": "word", "text": part})
@@ -138,6 +138,8 @@ def run(call: Call, state: State) -> dict[str, Any]:
         if name is not None and name not in state["recordings"]:
             raise UsageError(f"there is no recording {name}; loaded: {', '.join(state['recordings']) or 'none'}")
         tool = find(call["name"])
+        if by_hand := arguments.keys() & tool.schema()["properties"].keys() - tool.schema(by_hand=False)["properties"]:
+            raise UsageError(f"{tool.name} takes {', '.join(by_hand)} from a person only, on the command line")
         folder = Path(state["folder"])
         entry = state["recordings"][name] if name is not None else None
         return tool.run(load(folder / entry["file"]) if entry else None, arguments, folder)
@@ -193,6 +195,11 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
             facts = [*facts, f"It is kept as {', '.join(made)}."]
         said += [where + fact for fact in facts]
     return list(dict.fromkeys(said))
+
+
+def speaks_for_itself(result: dict[str, Any]) -> bool:
+    """Whether a result is said in its own sentences, because the language model has not learnt to word it."""
+    return result["name"] in TOOLS.keys() - WORDED - {citations.SEARCH} and "error" not in result["result"]
 
 
 def compose(

@@ -141,7 +141,7 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None) -> dict[str, 
     """
     options: list[dict[str, Any]] = []
     for tool in (*TOOLS.values(), *PLANNED.values()):
-        own = tool.schema()
+        own = tool.schema(by_hand=False)
         fitting = [name for name in ids if name.rsplit("-", 1)[0] in tool.kinds]
         properties: dict[str, Any] = {"name": {"const": tool.name}}
         required = ["name", *own.get("required", [])]

@@ -55,7 +55,7 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The JSON result of a tool on a file; figures and recordings go to a new temporary folder."""
     tool = find(name)
     file, fs_hz, unit = (arguments.pop(key, None) for key in FILE)
-    recordings = read(file, fs_hz=fs_hz, unit=unit) if file else [None]
+    recordings = read(file, fs_hz=fs_hz, unit=unit, kind=tool.reads) if file else [None]
     if len(recordings) > 1:
         raise UsageError(f"{Path(file).name} holds {len(recordings)} recordings; name one that holds one")
     return tool.run(recordings[0], arguments, Path(tempfile.mkdtemp(prefix="einthoven-")))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agent.page_parts import LOOPBACK, footer, many_leads, note, paper_html, values_html
+from agent.page_parts import LOOPBACK, footer, many_leads, note, values_html
 from agent.rooms import CACHE, ROOMS, Model, Room
 from tools.errors import EinthovenError, UsageError
 
@@ -156,8 +156,8 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
         return room, here, *[gone] * 8, wrong, fields
     recording = room.open().get(room.shown)
     try:
-        drawing, page, said = paper_html(recording, room.layout, room.marks(), room.start_s, room.bands.get(room.shown))
-        partly = page.stop_s - page.start_s < recording.duration_s - 1e-6
+        drawing, (start_s, stop_s), said = room.paper(recording)
+        partly = stop_s - start_s < recording.duration_s - 1e-6
     except EinthovenError as error:
         drawing, partly, said = note([str(error)], "error"), False, []
     names = [(room.label(name), name) for name in room.open().recordings]

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from agent.graph import about
 from agent.session import Event
 from tools.paper import compose
-from tools.paper_layout import Plan
 from tools.paper_rows import Bands, Marks
 from tools.recording import LEADS, Recording
+from tools.traces import traced
 
 Message = dict[str, Any]  # a Gradio chat message; with "metadata" it is a step that opens and closes
 
@@ -75,6 +75,12 @@ def raw(html: str) -> Message:
     return {"role": "assistant", "content": [shown]}
 
 
+def waterfalls(tools: Iterable[dict[str, Any]]) -> list[str]:
+    """The drawings of what a risk rests on, as HTML."""
+    drawn = [one["result"].get("figure") for one in tools if one["name"] == "predict_vtvf_risk"]
+    return [f'<div class="waterfall">{Path(file).read_text(encoding="utf-8")}</div>' for file in drawn if file]
+
+
 def step(name: str, arguments: dict[str, Any], result: dict[str, Any] | None = None, seconds: float = 0.0) -> Message:
     """A tool call as a step: its name, what it was given, what it gave and how long that took."""
     recording = arguments.get("recording")
@@ -119,17 +125,26 @@ def _cut(value: Any) -> Any:
 
 def paper_html(
     recording: Recording, layout: str | None, marks: Marks | None, start_s: float, bands: Bands | None = None
-) -> tuple[str, Plan, list[str]]:
-    """The drawing for a light and for a dark page (CSS shows one), its plan, and what it leaves out.
+) -> tuple[str, tuple[float, float], list[str]]:
+    """The drawing for a light and for a dark page (CSS shows one), the seconds in it, and what it leaves out.
 
     A layout is for recordings that have most of the twelve leads; fewer are drawn line by line.
     """
     layout = layout if many_leads(recording) else None
     sheets = []
     for dark in (False, True):
-        sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s, bands=bands)
-        sheets.append(f'<div class="sheet {"on-dark" if dark else "on-light"}">{sheet.svg()}</div>')
-    return "".join(sheets), page, said
+        if recording.kind == "ecg":
+            sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s, bands=bands)
+            seconds = (page.start_s, page.stop_s)
+        else:
+            sheet, seconds, said = traced(recording, dark, start_s)
+        sheets.append(sheet.svg())
+    return two_sheets(*sheets), seconds, said
+
+
+def two_sheets(light: str, dark: str) -> str:
+    """Drawings of ours as HTML, of which the page's style sheet shows one."""
+    return f'<div class="sheet on-light">{light}</div><div class="sheet on-dark">{dark}</div>'
 
 
 def many_leads(recording: Recording) -> bool:

@@ -26,11 +26,23 @@ from typing import Any
 import numpy as np
 
 from agent import citations
-from agent.page_parts import Message, follow, gather, label, many_leads, paper_html, raw, waiting
+from agent.page_parts import (
+    Message,
+    follow,
+    gather,
+    label,
+    many_leads,
+    paper_html,
+    raw,
+    two_sheets,
+    waiting,
+    waterfalls,
+)
 from agent.session import Session
 from tools import recording as recordings
 from tools.errors import EinthovenError, NeedsFields, UsageError
 from tools.paper_rows import Marks
+from tools.recording import Recording
 from tools.registry import find
 
 CACHE = Path(tempfile.mkdtemp(prefix="einthoven-"))
@@ -100,6 +112,7 @@ class Room:
     start_s: float = 0.0
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> result of measure_ecg
     bands: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # id -> lead -> half of the band, mV
+    figures: dict[str, str] = field(default_factory=dict)  # id of what is no ECG -> the drawing of its last result
     labels: dict[str, str] = field(default_factory=dict)
     served: Path | None = None  # its part of CACHE
 
@@ -174,7 +187,8 @@ class Room:
                 yield self._heed(event)
                 if event["kind"] == "answer":
                     sources = citations.html(event["citations"], event["tools"])
-                    self.chat = [*self.chat, *([raw(sources)] if sources else []), *self._attachments(event["files"])]
+                    told = [raw(html) for html in (*waterfalls(event["tools"]), sources) if html]
+                    self.chat = [*self.chat, *told, *self._attachments(event["files"])]
         except EinthovenError as error:
             self.chat = follow(self.chat, {"kind": "answer", "answer": str(error)})
         except Exception as error:  # a defect, in one line
@@ -185,8 +199,8 @@ class Room:
         yield False
 
     def _heed(self, event: dict[str, Any]) -> bool:
-        """Whether an event changes the paper: a measurement shows where it was made, a recording made is shown, and
-        a plot is laid out as it was asked for."""
+        """Whether an event changes the paper: a measurement shows where it was made, a recording made is shown, a plot
+        is laid out as it was asked for, and what is no ECG shows the drawing of its last result."""
         if event["kind"] != "result":
             return False
         if (wanted := event["arguments"].get("layout")) and "error" not in event["result"]:
@@ -199,12 +213,28 @@ class Room:
             self.bands[made[0]] = {lead: np.array(band, float) for lead, band in rebuilt.items()}
             self.show(made[0])
             return True
+        if self._keeps_figure(event):
+            return True
         if not event["result"].get("marks_s"):
             return False
         name = event["arguments"]["recording"]
         self.measured[name] = event["result"]
         self.show(name, float(int(event["result"].get("window_s", [0.0])[0])))
         return True
+
+    def _keeps_figure(self, event: dict[str, Any]) -> bool:
+        name, figure = event["arguments"].get("recording"), Path(event["result"].get("figure") or "")
+        if not name or name.startswith("ecg-") or figure.suffix != ".svg":
+            return False
+        self.figures[name] = figure.read_text(encoding="utf-8")
+        self.show(name)
+        return True
+
+    def paper(self, recording: Recording) -> tuple[str, tuple[float, float], list[str]]:
+        """What the paper shows; see `agent.page_parts.paper_html`."""
+        if kept := self.figures.get(self.shown):
+            return two_sheets(kept, kept), (0.0, recording.duration_s), []
+        return paper_html(recording, self.layout, self.marks(), self.start_s, self.bands.get(self.shown))
 
     def marks(self) -> Marks:
         """Onsets and offsets measured in the recording on the paper, by name."""

@@ -52,7 +52,7 @@ class Session:
 
     def add(self, path: str | Path, fs_hz: float | None = None, unit: str | None = None) -> list[str]:
         """Read a file into the session; the ids of the recordings it held."""
-        return [self.keep(one) for one in recordings.read(path, fs_hz=fs_hz, unit=unit)]
+        return [self.keep(one) for one in recordings.read(path, fs_hz=fs_hz, unit=unit, kind="all")]
 
     def keep(self, recording: Recording) -> str:
         """Keep a recording under the next free id of its kind."""

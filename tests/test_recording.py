@@ -213,6 +213,11 @@ def test_mixed_monitor_file_gives_ecg_or_ppg(tmp_path):
     assert "Channels that are not ECG were left out: PLETH, RESP." in ecg.warnings
     (ppg,) = read(header, kind="ppg")
     assert (ppg.kind, ppg.leads, ppg.unit) == ("ppg", ("PLETH",), "NU")
+    both = read(header, kind="all")
+    assert [one.kind for one in both] == ["ecg", "ppg"]
+    assert "Channels that are not ECG were left out: RESP." in both[0].warnings
+    assert np.array_equal(both[0].signal, ecg.signal)
+    assert np.array_equal(both[1].signal, ppg.signal)
     assert (digital(ppg) == values[1]).all()
     with pytest.raises(UnreadableFile, match="no ctg"):
         read(header, kind="ctg")
@@ -318,6 +323,7 @@ def test_other_kinds_survive_writing(tmp_path, format):
         Recording(signal, 4, ("FHR",), "ctg", "bpm"),
         Recording(signal, 125, ("PLETH",), "ppg", "NU"),
         Recording(signal, 100, ("FLOW",), "spirogram", "L/s"),
+        Recording(signal.reshape(2, -1) / 50, 100, ("manoeuvre 1", "manoeuvre 2"), "spirogram", "L"),
     ):
         (back,) = read(write(recording, tmp_path / "deep" / "x", format))
         np.testing.assert_array_equal(back.signal, recording.signal)

@@ -1,8 +1,9 @@
 """Which format a file is, told by its content, and what it holds.
 
 WFDB is parsed in tools/wfdb_files.py; DICOM, GE MUSE, Philips, HL7 aECG, Mortara, SCP-ECG, EDF, ISHNE and Kardia in
-tools/vendors.py; tables and arrays in tools/tables.py and tools/arrays.py. Parsers only fetch `Channels`;
-`tools.healing.heal` makes the recording. Whatever a library throws at a bad file comes out as one line.
+tools/vendors.py; tables and arrays in tools/tables.py and tools/arrays.py, forced expirations in
+tools/spirogram_files.py. Parsers only fetch `Channels`;
+`tools.healing` makes the recordings. Whatever a library throws at a bad file comes out as one line.
 
     read(Path("00001_hr"), fs_hz=None, unit=None, kind=None)  -> [Recording]
 """
@@ -23,9 +24,10 @@ import numpy as np
 from tools.arrays import parse_npy, parse_npz
 from tools.channels import Channels
 from tools.errors import NeedsFields, UnreadableFile
-from tools.healing import heal
+from tools.healing import heal_all
 from tools.recording import Recording
 from tools.safety import check_zip, existing, quiet, shown
+from tools.spirogram_files import spirogram_in
 from tools.tables import parse_csv
 from tools.vendors import find_vendor
 from tools.wfdb_files import parse_wfdb
@@ -40,7 +42,7 @@ def read(path: str | Path, **given: Any) -> list[Recording]:
                 check_zip(file, archive)
                 if not all(name.endswith(".npy") for name in archive.namelist()):
                     return _read_zip(archive, **given)
-    return [_read_one(file, **given)]
+    return _read_one(file, **given)
 
 
 def _locate(path: str | Path) -> Path:
@@ -70,13 +72,15 @@ def _one_line(path: Path, looks_like: str) -> Iterator[None]:
         ) from None
 
 
-def _read_one(path: Path, **given: Any) -> Recording:
+def _read_one(path: Path, **given: Any) -> list[Recording]:
     with _one_line(path, "a recording"), quiet():
         name, parse = sniff(path)
     with _one_line(path, name), quiet(), np.errstate(all="ignore"):
+        if name == "CSV" and (blows := spirogram_in(path, **given)):
+            return [blows]
         found = parse(path)
         found.meta["format"] = name
-        return heal(found, **given)
+        return heal_all(found, **given)
 
 
 def _read_zip(archive: zipfile.ZipFile, **given: Any) -> list[Recording]:
@@ -91,7 +95,7 @@ def _read_zip(archive: zipfile.ZipFile, **given: Any) -> list[Recording]:
             if (file.suffix != ".hea" and file.with_suffix("") in stems) or "__MACOSX" in file.parts:
                 continue
             try:
-                recordings.append(_read_one(existing(file), **given))
+                recordings += _read_one(existing(file), **given)
             except UnreadableFile as error:
                 failures.append(error)
     if recordings and failures:

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tools.channels import Channels, plain_unit, volts
 from tools.errors import NeedsFields, UnreadableFile
-from tools.recording import LEADS, META_FIELDS, Recording, canonical_lead
+from tools.recording import KINDS, LEADS, META_FIELDS, Recording, canonical_lead
 from tools.safety import MAX_HOURS, MAX_LEADS, RATE_HZ, check_count
 
 _KEPT_UNITS = {"bpm": "bpm", "nu": "NU", "l": "L", "l/s": "L/s", "ml": "mL", "ml/s": "mL/s", "%": "%"} | {
@@ -35,7 +37,7 @@ _OTHER_LEAD = re.compile(
 _KIND_NAMES = {
     "ppg": re.compile(r"PLETH\w*|PPG\w*|PULSE|BVP|RED|IR"),
     "ctg": re.compile(r"FHR\d?|UC|TOCO|UA|MHR"),
-    "spirogram": re.compile(r"FLOW|VOLUME|VOL"),
+    "spirogram": re.compile(r"FLOW|VOLUME|VOL|MANOEUVRE \d{1,2}"),
     "other": re.compile(
         r"RESP\w*|A?BP|ART|[CPI][AVC]P|P?AP|SPO2|ETCO2|CO2|TEMP\w*|HR|TREND\w*|STATUS|(EEG|EOG|EMG)\b.*|SCG|GSR|ACC\w*"
     ),
@@ -47,10 +49,27 @@ def known_unit(unit: str) -> bool:
     return volts(unit) is not None or plain_unit(unit) in _KEPT_UNITS
 
 
-def heal(found: Channels, *, fs_hz: float | None = None, unit: str | None = None, kind: str | None = None) -> Recording:
-    """The recording in these channels; see the module docstring for what is healed."""
+def heal_all(found: Channels, *, kind: str | None = None, **given: Any) -> list[Recording]:
+    """The recordings in these channels: one of `kind`, or with "all" one of each kind that their names tell."""
+    if kind != "all" or found.kind:
+        return [heal(found, kind=None if kind == "all" else kind, **given)]
+    named = [_kind_of(name, unit) for name, unit in zip(found.names, found.units, strict=True)]
+    kinds: list[str] = [one for one in KINDS if one in named] or ["ecg"]
+    return [heal(replace(found, warnings=[]), kind=one, beside=kinds, **given) for one in kinds]
+
+
+def heal(
+    found: Channels,
+    *,
+    fs_hz: float | None = None,
+    unit: str | None = None,
+    kind: str | None = None,
+    beside: Sequence[str] = (),
+) -> Recording:
+    """The recording in these channels; see the module docstring for what is healed. Channels of the kinds `beside`
+    are read too: that they are left out here is not said."""
     check_count(len(found.signals), max((len(signal) for signal in found.signals), default=0))
-    kind = _choose_kind(found, kind or found.kind)
+    kind = _choose_kind(found, kind or found.kind, beside)
     _fill(found, kind, fs_hz, unit)
     _same_rate(found)
     rate = float(found.rates_hz[0] or 0)
@@ -90,7 +109,7 @@ def _kind_of(name: str, unit: str | None) -> str:
     return "unknown" if unit is None or volts(unit) else "other"
 
 
-def _choose_kind(found: Channels, wanted: str | None) -> str:
+def _choose_kind(found: Channels, wanted: str | None, beside: Sequence[str] = ()) -> str:
     """Keep the channels of one kind; what is left out is said."""
     kinds = [_kind_of(name, unit) for name, unit in zip(found.names, found.units, strict=True)]
     order = (wanted,) if wanted else ("ecg", "ppg", "ctg", "spirogram")
@@ -101,7 +120,8 @@ def _choose_kind(found: Channels, wanted: str | None) -> str:
         kinds = ["ecg" if kind == "unknown" else kind for kind in kinds]
     if chosen is None:
         raise UnreadableFile(f"the file holds no {wanted or 'ECG, PPG or CTG'} signal: choose another file or kind")
-    left = sorted({_safe_name(name, "other") for name, kind in zip(found.names, kinds, strict=True) if kind != chosen})
+    others = [name for name, kind in zip(found.names, kinds, strict=True) if kind not in {chosen, *beside}]
+    left = sorted({_safe_name(name, "other") for name in others})
     found.take([row for row, kind in enumerate(kinds) if kind == chosen])
     if left:
         found.warnings.append(f"Channels that are not {chosen.upper()} were left out: {', '.join(left)}.")
@@ -111,6 +131,8 @@ def _choose_kind(found: Channels, wanted: str | None) -> str:
 def _safe_name(name: str, kind: str) -> str:
     """A name of the lists above, or a plain word; never the file's own text."""
     upper = name.strip(" ,;'\".").upper()
+    if kind == "spirogram" and (blow := re.fullmatch(r"MANOEUVRE (\d{1,2})", upper)):
+        return f"manoeuvre {int(blow[1])}"
     known = any(pattern.fullmatch(upper) for pattern in _KIND_NAMES.values())
     return re.match(r"\w{1,8}", upper).group() if known else kind.upper()  # type: ignore[union-attr]
 

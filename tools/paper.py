@@ -202,6 +202,13 @@ def draw(
 def plot_recording(recording: Recording, arguments: PlotRecording, out: Path | None = None) -> dict[str, Any]:
     """Write the recording on ECG paper into `out`; the file is named after the signal, so the same input
     gives the same file and two recordings never overwrite each other."""
+    if recording.kind != "ecg":
+        from tools.traces import traced
+
+        sheet, (start_s, stop_s), said = traced(recording)
+        path = save(sheet, recording, "trace", arguments.format, out)
+        seconds = round(stop_s - start_s, 3)
+        return {"figure": str(path), "layout": None, "rhythm_strip": None, "seconds": seconds, "warnings": said}
     sheet, page, said = compose(recording, arguments.layout)
     path = save(sheet, recording, page.layout, arguments.format, out)
     return {
@@ -250,6 +257,8 @@ def _save_figure(sheet: Sheet, path: Path) -> None:
 
 def sentences(result: dict[str, Any]) -> list[str]:
     """The result in words, one fact a sentence."""
+    if result["layout"] is None:
+        return [f"The recording is drawn, {result['seconds']:g} s.", *result["warnings"]]
     strip = " with a rhythm strip" if result["rhythm_strip"] else ""
     first = f"The recording is drawn on ECG paper, {result['layout']}{strip}, 25 mm/s and 10 mm/mV."
     return [first, *result["warnings"]]

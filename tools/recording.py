@@ -86,13 +86,14 @@ def canonical_lead(name: str) -> str | None:
 def read(
     path: str | Path, *, fs_hz: float | None = None, unit: str | None = None, kind: str | None = None
 ) -> list[Recording]:
-    """Every recording in a file: one for a plain file, several for a zip.
+    """Every recording in a file: one for a plain file, several for a zip, or for a file of several kinds.
 
     Parameters
     ----------
     path : a file of any supported format; for WFDB the header, the signal file beside it, or the stem of both.
     fs_hz, unit : for files that do not say their rate or unit; a file that does is believed.
-    kind : of `KINDS`; which signals to take from a file that holds several (default: the ECG, else what there is).
+    kind : of `KINDS`; which signals to take from a file that holds several (default: the ECG, else what there is);
+        "all" for a recording of each.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def read(
     from tools.formats import read as read_file
     from tools.healing import known_unit
 
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in (*KINDS, "all"):
         raise UsageError(f"--kind: {', '.join(KINDS)}")
     if fs_hz is not None and not (math.isfinite(fs_hz) and fs_hz > 0):
         raise UsageError("--fs-hz: a number of samples a second, such as 500")

@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tools.errors import UsageError
 from tools.recording import Recording
 
+BY_HAND: Any = {"by_hand": True}  # a person gives it, never a language model
+
 
 class Arguments(BaseModel):
     """What a tool takes beside its recording. Unknown arguments are refused."""
@@ -43,10 +45,30 @@ class GenerateEcg(Arguments):
     count: int = Field(1, ge=1, le=32)
 
 
+class PredictRisk(Arguments):
+    risk_model: str | None = Field(
+        None, description="a file of training.risk; default: the shipped model", json_schema_extra=BY_HAND
+    )
+    covariates: str | None = Field(
+        None, description='what it takes beside, as "age=67 lvef=35"', json_schema_extra=BY_HAND
+    )
+
+
 class ReadSpirogram(Arguments):
     age: float | None = Field(None, description="years")
     sex: Literal["F", "M"] | None = None
     height_cm: float | None = None
+    equations: Literal["GLI-2022", "GLI-2012"] | None = Field(
+        None, description="default: GLI-2022", json_schema_extra=BY_HAND
+    )
+    group: str | None = Field(None, description="of GLI-2012; default: other or mixed", json_schema_extra=BY_HAND)
+
+
+class EstimateFetalAge(Arguments):
+    gestational_age_days: float | None = Field(None, description="stated gestational age, days")
+    weeks: float | None = Field(None, description="stated gestational age, weeks (40 is 40+0)")
+    speed_cm_min: Literal[1, 3] = Field(1, description="paper speed")
+    format: Literal["svg", "png", "pdf"] = "svg"
 
 
 class SearchGuidelines(Arguments):
@@ -63,12 +85,20 @@ class Tool:
     kinds: tuple[str, ...] = ("ecg",)  # kinds of recording it takes; () if it needs none
     recording_optional: bool = False
 
-    def schema(self) -> dict[str, Any]:
-        """JSON schema of the arguments; what may be left out is left out rather than null."""
+    @property
+    def reads(self) -> str | None:
+        """Which kind of signal to take from a file that holds several; None for what `tools.recording.read` prefers."""
+        return None if not self.kinds or "ecg" in self.kinds else self.kinds[0]
+
+    def schema(self, by_hand: bool = True) -> dict[str, Any]:
+        """JSON schema of the arguments; what may be left out is left out rather than null. Without `by_hand`: of those
+        that a language model may give."""
         schema = self.arguments.model_json_schema()
         schema.pop("title", None), schema.pop("description", None)
-        for field in schema["properties"].values():
+        for name, field in list(schema["properties"].items()):
             field.pop("title", None)
+            if field.pop("by_hand", False) and not by_hand:
+                del schema["properties"][name]
             given = [option for option in field.pop("anyOf", []) if option.get("type") != "null"]
             field.update(*given)
             if field.get("default", 0) is None:
@@ -115,12 +145,34 @@ TOOLS: dict[str, Tool] = {
             "Draw the recording on ECG paper, 25 mm/s and 10 mm/mV.",
             PlotRecording,
             "tools.paper",
+            kinds=("ecg", "ppg", "spirogram", "ctg"),
         ),
         Tool(
             "reconstruct_leads",
             "Rebuild the twelve leads from fewer.",
             OfRecording,
             "tools.reconstruct",
+        ),
+        Tool(
+            "ppg_to_ecg",
+            "Turn a pulse wave into an ECG.",
+            OfRecording,
+            "tools.ppg",
+            kinds=("ppg",),
+        ),
+        Tool(
+            "read_spirogram",
+            "Read a spirogram against GLI.",
+            ReadSpirogram,
+            "tools.spirogram",
+            kinds=("spirogram",),
+        ),
+        Tool(
+            "estimate_fetal_age",
+            "Gestational age from a fetal heart trace, with baseline, variability, accelerations and decelerations.",
+            EstimateFetalAge,
+            "tools.fetal_age",
+            kinds=("ctg",),
         ),
         Tool(
             "search_guidelines",
@@ -135,19 +187,17 @@ TOOLS: dict[str, Tool] = {
 PLANNED: dict[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", OfRecording),
+        Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", PredictRisk),
         Tool(
             "generate_ecg",
             "Draw an ECG from a description, or a person's under another condition.",
             GenerateEcg,
             recording_optional=True,
         ),
-        Tool("ppg_to_ecg", "Turn a pulse wave into an ECG.", OfRecording, kinds=("ppg",)),
-        Tool("read_spirogram", "Read a spirogram against GLI.", ReadSpirogram, kinds=("spirogram",)),
-        Tool("estimate_fetal_age", "Gestational age from a fetal heart trace.", OfRecording, kinds=("ctg",)),
     )
 }
 
+WORDED = frozenset({"measure_ecg", "interpret_ecg", "plot_recording"})  # the language model has learnt to word these
 MAKERS = frozenset({"generate_ecg", "reconstruct_leads", "ppg_to_ecg"})  # their result is a recording
 
 

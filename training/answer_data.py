@@ -201,7 +201,10 @@ DONE = [
     ("Could not be done: {error}.", ["measure it", "and the second one?", "QTc please", "plot it"],
      "That could not be done: {error}."),
 ]  # fmt: skip
-PLANNED = {tool.name: tool.purpose[0].lower() + tool.purpose[1:].rstrip(".") for tool in registry.PLANNED.values()}
+PURPOSES = {
+    tool.name: tool.purpose[0].lower() + tool.purpose[1:].rstrip(".")
+    for tool in (*registry.TOOLS.values(), *registry.PLANNED.values())
+}
 ERRORS = ["the recording has no usable lead", "the recording is shorter than 2 seconds",
           "measure_ecg takes ecg, this recording is ppg", "no beats were found",
           "there is no recording ecg-3"]  # fmt: skip
@@ -266,11 +269,11 @@ def _absent(rng: Random) -> tuple[list[str], str, str]:
 def _done(rng: Random) -> tuple[list[str], str, str]:
     """A figure was drawn, a tool is not there yet, or something went wrong; sometimes with a measurement beside."""
     sentence, questions, written = rng.choice(DONE)
-    tool = rng.choice(list(PLANNED))
+    tool = rng.choice(list(PURPOSES))
     fill = {
         "layout": rng.choice(["3x4 with a rhythm strip", "6x2", "12x1"]),
         "tool": tool,
-        "purpose": PLANNED[tool],
+        "purpose": PURPOSES[tool],
         "error": rng.choice(ERRORS),
     }
     question, evidence, answer = (text.format(**fill) for text in (rng.choice(questions), sentence, written))

@@ -31,7 +31,7 @@ from encoders.flow import Flow, Given, Shape
 from training import flow_data, ptbxl
 from training.cards import write_card
 
-EMA = 0.999
+EMA = 0.995
 BATCH, LR = 64, 1e-3
 ONE, ALL, PERSON = 0.15, 0.1, 0.5  # how often one condition, all of them, the person are withheld
 PICTURE_EVERY = 10  # epochs

@@ -1,12 +1,12 @@
 """Teach the sentence encoder which tools a request is about (agent/intent.py).
 
-    python -m training.intent --out encoders/weights [--epochs 7]
+    python -m training.intent --out encoders/weights [--epochs 7] [--start intent.safetensors --lr 0.0005]
 
 The same dialogues as `training.tool_use` learns from, each hand-written one in another variation every epoch; LoRA on
 the sentence encoder, one logit a tool, binary cross-entropy. `training/data/tool_use_validation.jsonl` says which epoch
 is kept (by the share of prompts of which every tool is right); `tool_use_heldout.jsonl` judges the result. Neither is
-trained on. State
-is saved after every epoch; the same command goes on.
+trained on. State is saved after every epoch; the same command goes on. After new dialogues were written, `--start`
+goes on from earlier weights instead of from nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from agent.intent import RANK, Network, told
+from encoders.weights import stored
 from tools.registry import MAKERS, PLANNED, TOOLS
 from training import tool_use_data
 from training.cards import write_card
@@ -86,8 +87,10 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """The network of the best epoch and its figures on validation."""
     torch.manual_seed(args.seed)
     net = Network(sorted([*TOOLS, *PLANNED]), args.rank)
+    if args.start:
+        net.load_state_dict({k: v.float() for k, v in stored(args.start, "intent")[1].items()}, strict=False)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learning, LR, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(learning, args.lr, weight_decay=0.01)
     prompts = [json.loads(line) for line in VALIDATION.read_text().splitlines() if line.strip()]
     args.out.mkdir(parents=True, exist_ok=True)
     state_file, first = args.out / "intent-state.pt", 0
@@ -105,7 +108,7 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         for step, batch in enumerate(bar):
             done = (epoch + step / len(plan)) / args.epochs
             for group in optimiser.param_groups:
-                group["lr"] = LR * min(1.0, done * 20) * (1 - done)
+                group["lr"] = args.lr * min(1.0, done * 20) * (1 - done)
             loss = loss_of(net.train(), batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learning, 1.0)
@@ -136,7 +139,8 @@ def main() -> None:
         "split": "training/data/tool_use_validation.jsonl chooses the epoch (the two probabilities of "
         "agent/intent.py were set on it by hand), tool_use_heldout.jsonl judges the result; both written apart and "
         "never trained on",
-        "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}",
+        "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}"
+        + (f" --start {args.start.name} --lr {args.lr}" if args.start else ""),
         "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",
         "figures": {"validation, every tool right, alone": figures},
         "limits": "English, with a little of eight other languages; knows the tools of the contract and no others",
@@ -150,6 +154,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--rank", type=int, default=RANK)
+    parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
