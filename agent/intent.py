@@ -22,7 +22,7 @@ from encoders import sentence
 from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "intent.safetensors"
-RULED_OUT, CERTAIN = 0.05, 0.95  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
+RULED_OUT, CERTAIN = 0.3, 0.75  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
 LONGEST = 128  # tokens
 RANK = 32
 
