@@ -14,7 +14,7 @@ from typing import Any
 from agent.__main__ import Parser, file_arguments
 from tools.errors import EinthovenError, UnreadableFile
 from tools.recording import Recording, read
-from tools.registry import PLANNED, TOOLS, Tool, find
+from tools.registry import TOOLS, Tool, find
 
 PYTHON = {"integer": int, "number": float}
 
@@ -22,7 +22,7 @@ PYTHON = {"integer": int, "number": float}
 def main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print("usage: einthoven call TOOL [FILE ...] [--ARG VALUE ...] [--out DIR] [--json]")
-        print("tools:", ", ".join(TOOLS), "\nnot available yet:", ", ".join(PLANNED))
+        print("tools:", ", ".join(TOOLS))
         return 0
     tool = find(words[0])
     args = parser(tool).parse_intermixed_args(words[1:])
@@ -68,8 +68,8 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
         if args.json or len(recordings) > 1:
             print(json.dumps(result, ensure_ascii=False))
         else:
-            print("\n".join(tool.sentences(result)))
-            print("\n".join(str(result[key]) for key in ("figure", "record") if result.get(key)), end="\n")
+            made = [str(result[key]) for key in ("figure", "record") if result.get(key)]
+            print("\n".join([*tool.sentences(result), *made]))
     return 0
 
 

@@ -85,7 +85,7 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
-ALWAYS = r"Nothing is measured|Not available yet|Could not be done|The recording is drawn|Urgent"
+ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
 OPEN = r"Conclusion|No interpretation"  # what a question that names nothing must be told, where there is one
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)

@@ -30,7 +30,7 @@ from agent.prompts import Call
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
-from tools.registry import PLANNED, TOOLS, WORDED, find
+from tools.registry import TOOLS, WORDED, find
 
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
@@ -181,10 +181,7 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
     said = []
     for result in results:
         name, value = result["name"], result["result"]
-        if name in PLANNED:
-            purpose = PLANNED[name].purpose.rstrip(".")
-            facts = [f"Not available yet: {name} ({purpose[0].lower()}{purpose[1:]})."]
-        elif "error" in value:
+        if "error" in value:
             facts = [f"Could not be done: {value['error'].rstrip('.')}."]
         else:
             facts = find(name).sentences(value)

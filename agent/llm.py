@@ -22,7 +22,7 @@ from agent import prompts, smollm2
 from agent.prompts import Call
 from encoders.weights import WEIGHTS, MissingModel
 from tools.errors import MissingWeights
-from tools.registry import MAKERS, PLANNED, TOOLS
+from tools.registry import MAKERS, TOOLS
 
 DEFAULT = "smollm2"
 MAX_CALLS = 4
@@ -136,11 +136,10 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None) -> dict[str, 
 
     A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
     model can still say what is meant, rather than be pushed to another tool, and the call is dropped unless one
-    before it makes a recording ("turn the PPG into an ECG and measure it"). Planned tools are among them: a request
-    for one is recognised and answered with "not available yet".
+    before it makes a recording ("turn the PPG into an ECG and measure it").
     """
     options: list[dict[str, Any]] = []
-    for tool in (*TOOLS.values(), *PLANNED.values()):
+    for tool in TOOLS.values():
         own = tool.schema(by_hand=False)
         fitting = [name for name in ids if name.rsplit("-", 1)[0] in tool.kinds]
         properties: dict[str, Any] = {"name": {"const": tool.name}}

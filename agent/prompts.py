@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tools.registry import PLANNED, TOOLS
+from tools.registry import TOOLS
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Call = dict[str, Any]  # {"name": tool, "arguments": {"recording": id, ...}}
@@ -46,7 +46,7 @@ def choose(
     """
     system = f"Choose tools. Recordings: {', '.join(recordings) or 'none'}."
     if describe:  # in front, where it is the same every time and is read once
-        tools = "\n".join(f"{tool.name}: {tool.purpose}" for tool in (*TOOLS.values(), *PLANNED.values()))
+        tools = "\n".join(f"{tool.name}: {tool.purpose}" for tool in TOOLS.values())
         system = f"Tools:\n{tools}\nReply with a JSON array of the calls needed, [] for none. {system}"
     messages = [{"role": "system", "content": system}]
     for turn in history[-HISTORY_TURNS:]:

@@ -75,10 +75,19 @@ def test_what_a_tool_makes_is_a_recording_that_the_next_call_may_be_about(script
     json.dumps(end)
 
 
-def test_a_planned_tool_is_not_available_yet(script, dicom):
-    session = Session(script([{"name": "predict_vtvf_risk", "arguments": {"recording": "ecg-1"}}]))
+def test_what_the_model_has_not_learnt_to_word_is_said_as_the_tool_says_it(script, dicom):
+    session = Session(script([{"name": "predict_vtvf_risk", "arguments": {"recording": "ecg-1"}}], "All is well."))
     session.add(dicom)
-    assert "not available yet: predict_vtvf_risk" in ask(session, "risk of VF?")[1]["answer"].lower()
+    answer = ask(session, "risk of VF?")[1]["answer"]
+    assert "Risk is withheld: the model reads ambulatory strips" in answer
+    assert "All is well" not in answer
+
+
+def test_a_model_cannot_name_a_file(script, dicom):
+    arguments = {"recording": "ecg-1", "risk_model": "/etc/passwd"}
+    session = Session(script([{"name": "predict_vtvf_risk", "arguments": arguments}]))
+    session.add(dicom)
+    assert "risk_model from a person only" in ask(session, "risk?")[1]["answer"]
 
 
 @pytest.mark.parametrize(

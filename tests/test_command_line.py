@@ -46,7 +46,7 @@ def test_options_may_stand_anywhere(capsys, dicom, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["call", "predict_vtvf_risk"], 2, "not available yet"),
+        (["call", "predict_vtvf_risk"], 2, "name a file"),
         (["call", "no_such_tool"], 2, "no tool"),
         (["call", "measure_ecg"], 2, "name a file"),
         (["call", "measure_ecg", "nothing.hea"], 3, "nothing.hea"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from agent.intent import Intent, Network, told
 from agent.llm import ABSENT, LocalModel
-from tools.registry import PLANNED, TOOLS
+from tools.registry import TOOLS
 from training import intent
 from training.tool_use_texts import plain, told_apart
 
@@ -29,7 +29,7 @@ class Fixed(Intent):
         self.p = p
 
     def probabilities(self, recordings, history, question):
-        return {tool: self.p.get(tool, 0.5) for tool in (*TOOLS, *PLANNED)}
+        return {tool: self.p.get(tool, 0.5) for tool in TOOLS}
 
 
 def test_it_reads_the_request_the_last_two_turns_and_the_kinds_of_what_is_loaded():
@@ -57,7 +57,7 @@ def test_what_is_certain_is_added_and_what_is_ruled_out_is_dropped(p, chosen, se
 
 def test_the_language_model_writes_calls_of_exactly_the_settled_tools(tiny_model):
     model = LocalModel(str(tiny_model))
-    every = dict.fromkeys([*TOOLS, *PLANNED], 0.0)
+    every = dict.fromkeys(TOOLS, 0.0)
     model.opinion = Fixed(**{**every, "measure_ecg": 1.0, "plot_recording": 1.0})
     calls = model.choose(["ecg-1 (12-lead ECG)"], [], "whatever")
     assert {call["name"] for call in calls} == {"measure_ecg", "plot_recording"}

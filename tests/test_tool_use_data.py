@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tools.registry import PLANNED, TOOLS
+from tools.registry import TOOLS
 from training.tool_use_data import dialogues
 from training.tool_use_phrases import LEADS
 
@@ -33,7 +33,7 @@ def test_every_call_is_valid(talks):
         loaded = [entry.split(" ")[0] for entry in talk["recordings"]]
         for call in all_calls(talk):
             name, arguments = call["name"], dict(call["arguments"])
-            assert name in TOOLS or name in PLANNED
+            assert name in TOOLS
             need = {"generate_ecg": "prompt", "search_guidelines": "query"}.get(name, "recording")
             value = arguments.pop(need)
             assert value.strip()

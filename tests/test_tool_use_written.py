@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from agent.llm import ABSENT
-from tools.registry import MAKERS, PLANNED, TOOLS
+from tools.registry import MAKERS, TOOLS
 from training.tool_use_phrases import LEADS
 from training.tool_use_written import lines, varied, written
 
@@ -28,7 +28,7 @@ def check(talk):
         for call in turn["calls"]:
             arguments = dict(call["arguments"])
             target = arguments.pop("recording", None)
-            {**TOOLS, **PLANNED}[call["name"]].arguments(**arguments)
+            TOOLS[call["name"]].arguments(**arguments)
             if target == ABSENT:
                 assert made, talk  # it is what a call before makes
             elif target is None:

@@ -11,7 +11,7 @@ class EinthovenError(Exception):
 
 
 class UsageError(EinthovenError):
-    """A wrong argument, an unknown tool, a tool that is not available yet."""
+    """A wrong argument or an unknown tool."""
 
     exit_code = 2
 

@@ -6,7 +6,6 @@ A tool is a pure function of a recording and its arguments that returns a plain 
 
 and a `sentences(result)` that says the result in words, one fact a sentence; these are the only facts
 an answer may contain. The modules are imported when a tool is first called, so `--help` stays quick.
-Names of tools that are designed but not built are in `PLANNED`: asking for one gets a plain answer.
 """
 
 from __future__ import annotations
@@ -154,6 +153,19 @@ TOOLS: dict[str, Tool] = {
             "tools.reconstruct",
         ),
         Tool(
+            "generate_ecg",
+            "Draw an ECG from a description, or a person's under another condition.",
+            GenerateEcg,
+            "tools.generate",
+            recording_optional=True,
+        ),
+        Tool(
+            "predict_vtvf_risk",
+            "Risk of ventricular tachycardia or fibrillation, explained.",
+            PredictRisk,
+            "tools.risk",
+        ),
+        Tool(
             "ppg_to_ecg",
             "Turn a pulse wave into an ECG.",
             OfRecording,
@@ -184,19 +196,6 @@ TOOLS: dict[str, Tool] = {
     )
 }
 
-PLANNED: dict[str, Tool] = {
-    tool.name: tool
-    for tool in (
-        Tool("predict_vtvf_risk", "Risk of ventricular tachycardia or fibrillation, explained.", PredictRisk),
-        Tool(
-            "generate_ecg",
-            "Draw an ECG from a description, or a person's under another condition.",
-            GenerateEcg,
-            recording_optional=True,
-        ),
-    )
-}
-
 WORDED = frozenset({"measure_ecg", "interpret_ecg", "plot_recording"})  # the language model has learnt to word these
 MAKERS = frozenset({"generate_ecg", "reconstruct_leads", "ppg_to_ecg"})  # their result is a recording
 
@@ -205,6 +204,4 @@ def find(name: str) -> Tool:
     """The tool of that name, or a UsageError that says what there is."""
     if name in TOOLS:
         return TOOLS[name]
-    if name in PLANNED:
-        raise UsageError(f"{name} is not available yet; available: {', '.join(TOOLS)}")
     raise UsageError(f"there is no tool {name!r}; available: {', '.join(TOOLS)}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tools import registry
 from tools.interpret_words import ASKED_FOR, verb
 from tools.scp import statement
 
@@ -194,17 +193,9 @@ DONE = [
     ("The recording is drawn on ECG paper, {layout}, 25 mm/s and 10 mm/mV.",
      ["plot it", "show me the ECG", "print the tracing as {layout}", "draw the recording on paper please"],
      "The recording is drawn on ECG paper, {layout}, 25 mm/s and 10 mm/mV."),
-    ("Not available yet: {tool} ({purpose}).",
-     ["can you do that?", "what does this show?", "draw an ECG with LBBB", "what is the risk of VF",
-      "what do guidelines say"],
-     "That is not available yet: {tool} ({purpose})."),
     ("Could not be done: {error}.", ["measure it", "and the second one?", "QTc please", "plot it"],
      "That could not be done: {error}."),
 ]  # fmt: skip
-PURPOSES = {
-    tool.name: tool.purpose[0].lower() + tool.purpose[1:].rstrip(".")
-    for tool in (*registry.TOOLS.values(), *registry.PLANNED.values())
-}
 ERRORS = ["the recording has no usable lead", "the recording is shorter than 2 seconds",
           "measure_ecg takes ecg, this recording is ppg", "no beats were found",
           "there is no recording ecg-3"]  # fmt: skip
@@ -267,13 +258,10 @@ def _absent(rng: Random) -> tuple[list[str], str, str]:
 
 
 def _done(rng: Random) -> tuple[list[str], str, str]:
-    """A figure was drawn, a tool is not there yet, or something went wrong; sometimes with a measurement beside."""
+    """A figure was drawn or something went wrong; sometimes with a measurement beside."""
     sentence, questions, written = rng.choice(DONE)
-    tool = rng.choice(list(PURPOSES))
     fill = {
         "layout": rng.choice(["3x4 with a rhythm strip", "6x2", "12x1"]),
-        "tool": tool,
-        "purpose": PURPOSES[tool],
         "error": rng.choice(ERRORS),
     }
     question, evidence, answer = (text.format(**fill) for text in (rng.choice(questions), sentence, written))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from agent.intent import RANK, Network, told
 from encoders.weights import stored
-from tools.registry import MAKERS, PLANNED, TOOLS
+from tools.registry import MAKERS, TOOLS
 from training import tool_use_data
 from training.cards import write_card
 from training.tool_use_texts import plain, told_apart
@@ -71,11 +71,10 @@ def right(net: Network, prompts: list[dict[str, Any]]) -> float:
 
 def possible(chosen: set[str], recordings: list[str]) -> set[str]:
     """Less the tools of which no recording is loaded, nor made by another one that is chosen."""
-    every = {**TOOLS, **PLANNED}
     kinds = {name.split(" ")[0].rsplit("-", 1)[0] for name in recordings}
 
     def runs(name: str) -> bool:
-        tool = every[name]
+        tool = TOOLS[name]
         return not tool.kinds or tool.recording_optional or bool(kinds & set(tool.kinds))
 
     if any(name in MAKERS and runs(name) for name in chosen):
@@ -86,7 +85,7 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
 def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """The network of the best epoch and its figures on validation."""
     torch.manual_seed(args.seed)
-    net = Network(sorted([*TOOLS, *PLANNED]), args.rank)
+    net = Network(sorted(TOOLS), args.rank)
     if args.start:
         net.load_state_dict({k: v.float() for k, v in stored(args.start, "intent")[1].items()}, strict=False)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
