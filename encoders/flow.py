@@ -100,7 +100,8 @@ class Flow(nn.Module):
         self.number = nn.ModuleList(nn.Linear(32, width) for _ in NUMBERS)
         self.layers = nn.ModuleList(_Layer(width, shape.heads) for _ in range(shape.layers))
         self.outside = nn.Conv1d(shape.narrow, shape.latent, 5, padding=2)
-        nn.init.zeros_(self.outside.weight), nn.init.zeros_(self.outside.bias)
+        for start in self.outside.parameters():
+            nn.init.zeros_(start)
 
     def forward(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
         tokens, there = self._conditions(given)  # (B, C, W), (B, C)

@@ -117,8 +117,11 @@ def fit(
             clean = vae_data.varied(rng, train[rows], turned=raw[rows])
             noisy = clean + rng.normal(0, 1, clean.shape) * rng.exponential(0.01, (*clean.shape[:2], 1))
             batch = (clean, noisy.astype(np.float32), vae_data.hidden(rng, len(rows)), rng.random(len(rows)) < SHOWN)
-            given = [torch.from_numpy(one).to(accelerator.device) for one in (*batch, raw[rows])]
-            loss = loss_of(net.train(), *given, PRIOR * (1.0 if args.start else min(1.0, 5 * done)))
+            clean_, noisy_, known_, shown, true = (
+                torch.from_numpy(one).to(accelerator.device) for one in (*batch, raw[rows])
+            )
+            prior = PRIOR * (1.0 if args.start else min(1.0, 5 * done))
+            loss = loss_of(net.train(), clean_, noisy_, known_, shown, true, prior)
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
