@@ -51,7 +51,7 @@ def test_the_result_has_its_keys_and_is_plain_json(tmp_path):
 def test_a_png_is_written_and_the_speed_is_kept(tmp_path):
     result = estimated(LABOUR, tmp_path, speed_cm_min=3, format="png")
     assert Path(result["figure"]).read_bytes().startswith(b"\x89PNG")
-    assert "3cm" in result["figure"]
+    assert "3-cm-per-min" in result["figure"]
     with pytest.raises(UsageError, match="1 or 3 cm/min"):
         estimated(LABOUR, tmp_path, speed_cm_min=2)
 

@@ -323,7 +323,7 @@ def test_other_kinds_survive_writing(tmp_path, format):
         Recording(signal, 4, ("FHR",), "ctg", "bpm"),
         Recording(signal, 125, ("PLETH",), "ppg", "NU"),
         Recording(signal, 100, ("FLOW",), "spirogram", "L/s"),
-        Recording(signal.reshape(2, -1) / 50, 100, ("manoeuvre 1", "manoeuvre 2"), "spirogram", "L"),
+        Recording(signal.reshape(2, -1), 100, ("manoeuvre 1", "manoeuvre 2"), "spirogram", "L"),
     ):
         (back,) = read(write(recording, tmp_path / "deep" / "x", format))
         np.testing.assert_array_equal(back.signal, recording.signal)

@@ -4,8 +4,9 @@
 
 DIR holds cudb, vfdb, mitdb and nsrdb. Nested, patient-grouped cross-validation of XGBoost and its comparators; then
 the same with two whole databases left out (the figure to believe); how well the features tell databases apart; whether
-attacks are told from earlier strips of the same people; how often running VT or VF is noticed. Intervals are bootstrap
-95 % over patients. Not shown: any other recorder, hospital, or patients as rarely ill as those of a ward.
+attacks are told from earlier strips of the same people; how often running VT or VF is noticed. The rule of the last
+was set on these recordings. Intervals are bootstrap 95 % over patients. Not shown: any other recorder or
+hospital, or patients as rarely ill as those of a ward.
 """
 
 from __future__ import annotations
