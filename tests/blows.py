@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tools.recording import Recording
+
 
 @dataclass(frozen=True)
 class Blow:
@@ -60,3 +62,12 @@ def blow(
         pef * rise_s * (0.25 - 0.5 / math.pi),
         lasts_s - rise_s / 2,
     )
+
+
+def recording(*volumes: np.ndarray, fs_hz: float = 100, unit: str = "L", **meta) -> Recording:
+    """Blows in litres, one a row, as a spirogram."""
+    signal = np.full((len(volumes), max(map(len, volumes))), np.nan, np.float32)
+    for row, volume in zip(signal, volumes, strict=True):
+        row[: len(volume)] = volume
+    leads = tuple(f"manoeuvre {n}" for n in range(1, len(volumes) + 1))
+    return Recording(signal, fs_hz, leads, "spirogram", unit, None, meta)
