@@ -87,11 +87,13 @@ def _models() -> tuple[Any, Any, tuple[str, ...]]:
     return net, autoencoder, codes
 
 
-def draw(net: Any, autoencoder: Any, condition: Condition, seeds: list[int], person: Any = None) -> np.ndarray:
+def draw(
+    net: Any, autoencoder: Any, condition: Condition, seeds: list[int], person: Any = None, steps: int | None = None
+) -> np.ndarray:
     """(seeds, 12, 1000) float32 mV at 100 Hz; row i depends on `seeds[i]` alone."""
     import torch
 
-    from encoders.flow import Given
+    from encoders.flow import DRAW_STEPS, Given
     from encoders.sentence import embed
     from tools.drawing_words import phrases
 
@@ -112,7 +114,7 @@ def draw(net: Any, autoencoder: Any, condition: Condition, seeds: list[int], per
         torch.full((count,), person is not None),
     )
     with torch.inference_mode():
-        latent = net.draw(given, seeds) * autoencoder.scale[:, None]
+        latent = net.draw(given, seeds, steps or DRAW_STEPS) * autoencoder.scale[:, None]
         return autoencoder.decode(latent)[0].numpy()
 
 

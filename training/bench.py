@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,31 @@ def recordings() -> list[tuple[str, float, str, float]]:
     ]  # fmt: skip
 
 
+def drawings() -> list[tuple[str, float, str, float]]:
+    """ECGs from words beside 1000 steps of the same network (one run), and missing leads."""
+    from pydicom import examples
+
+    from encoders import flow, vae
+    from tools.drawing_words import understood
+    from tools.generate import draw
+    from tools.reconstruct import reconstructed
+    from tools.recording import read
+
+    (net, codes), (autoencoder, _) = flow.opened(), vae.opened()
+    condition = understood("sinus rhythm at 70 bpm", codes)
+    whole = read(examples.get_path("waveform"))[0]
+    three = replace(whole, signal=whole.signal[[1, 6, 10]], leads=("II", "V1", "V5"), gain=None)
+
+    def drawn(count: int, steps: int = flow.DRAW_STEPS, times: int = 3) -> float:
+        return median_s(lambda: draw(net, autoencoder, condition, list(range(count)), steps=steps), times)
+
+    return [
+        ("an ECG from words, s", drawn(1), "1000 steps (five times 200)", 5 * drawn(1, 200, 1)),
+        ("sixteen ECGs from words, s", drawn(16), "", 0.0),
+        ("twelve leads from three, s", median_s(lambda: reconstructed(three), 3), "", 0.0),
+    ]
+
+
 def words() -> list[tuple[str, float, str, float]]:
     """Greedy decoding of the default model beside plain `generate` in float32, and the time to the first word."""
     import torch
@@ -123,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rows = [*help_and_page(), *recordings(), *words()]
+    rows = [*help_and_page(), *recordings(), *drawings(), *words()]
     rows.append(("peak memory of this process, GB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "", 0.0))
     if args.json:
         print(
