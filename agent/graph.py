@@ -139,7 +139,7 @@ def run(call: Call, state: State) -> dict[str, Any]:
             raise UsageError(f"there is no recording {name}; loaded: {', '.join(state['recordings']) or 'none'}")
         tool = find(call["name"])
         if by_hand := arguments.keys() & tool.schema()["properties"].keys() - tool.schema(by_hand=False)["properties"]:
-            raise UsageError(f"{tool.name} takes {', '.join(by_hand)} from a person only, on the command line")
+            raise UsageError(f"{tool.name} takes {', '.join(sorted(by_hand))} from a person only, on the command line")
         folder = Path(state["folder"])
         entry = state["recordings"][name] if name is not None else None
         return tool.run(load(folder / entry["file"]) if entry else None, arguments, folder)

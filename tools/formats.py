@@ -2,8 +2,8 @@
 
 WFDB is parsed in tools/wfdb_files.py; DICOM, GE MUSE, Philips, HL7 aECG, Mortara, SCP-ECG, EDF, ISHNE and Kardia in
 tools/vendors.py; tables and arrays in tools/tables.py and tools/arrays.py, forced expirations in
-tools/spirogram_files.py. Parsers only fetch `Channels`;
-`tools.healing` makes the recordings. Whatever a library throws at a bad file comes out as one line.
+tools/spirogram_files.py. Parsers only fetch `Channels`; `tools.healing` makes the recordings. Whatever a library throws
+at a bad file comes out as one line.
 
     read(Path("00001_hr"), fs_hz=None, unit=None, kind=None)  -> [Recording]
 """

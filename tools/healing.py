@@ -55,7 +55,7 @@ def heal_all(found: Channels, *, kind: str | None = None, **given: Any) -> list[
         return [heal(found, kind=None if kind == "all" else kind, **given)]
     named = [_kind_of(name, unit) for name, unit in zip(found.names, found.units, strict=True)]
     kinds: list[str] = [one for one in KINDS if one in named] or ["ecg"]
-    return [heal(replace(found, warnings=[]), kind=one, beside=kinds, **given) for one in kinds]
+    return [heal(replace(found, warnings=[*found.warnings]), kind=one, beside=kinds, **given) for one in kinds]
 
 
 def heal(
