@@ -31,14 +31,25 @@ class Decoder:
 
     @torch.inference_mode()
     def tokens(
-        self, prompt: list[int], limit: int, matcher=None, stop: Callable[[], bool] = lambda: False
+        self,
+        prompt: list[int],
+        limit: int,
+        matcher=None,
+        stop: Callable[[], bool] = lambda: False,
+        soft: tuple[int, torch.Tensor] | None = None,
     ) -> Iterator[int]:
         """Yield tokens after `prompt` until the end token, `limit`, or `stop()`.
 
-        `matcher` is an `llguidance.LLMatcher`: only tokens that its grammar allows are written.
+        `matcher` is an `llguidance.LLMatcher`: only tokens that its grammar allows are written. `soft` is a token and
+        (n, hidden) vectors that stand, in order, in the n places where the prompt has it.
         """
-        logits = self._prefill(prompt)
-        cache = _cast(self._cache, self.writer.dtype)
+        if soft is None:
+            logits = self._prefill(prompt)
+            cache = _cast(self._cache, self.writer.dtype)
+        else:
+            fresh = DynamicCache()
+            logits = self._see(prompt, soft, fresh)
+            cache = _cast(fresh, self.writer.dtype)
         written = 0
         while written < limit and not stop():
             block = matcher.compute_ff_tokens() if matcher else []
@@ -65,6 +76,14 @@ class Decoder:
         logits = self._forward(self.reader, prompt[keep:], self._cache)
         self._read = list(prompt)
         return logits
+
+    def _see(self, prompt: list[int], soft: tuple[int, torch.Tensor], cache: DynamicCache) -> torch.Tensor:
+        """Logits after a prompt with soft tokens; nothing of it is kept for the next one."""
+        ids = torch.tensor([prompt], device=self.reader.device)
+        words = self.reader.get_input_embeddings()(ids)
+        words = words.masked_scatter((ids == soft[0])[..., None], soft[1].to(words))
+        seen = self.reader(inputs_embeds=words, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return seen.logits[0, -1].float()
 
     def _forward(self, model: Any, tokens: list[int], cache: DynamicCache) -> torch.Tensor:
         """(vocabulary,) logits of the last of `tokens`."""

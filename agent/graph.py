@@ -23,7 +23,7 @@ from typing import Any, TypedDict
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
-from agent import citations, faithful
+from agent import citations, faithful, looking
 from agent.evidence import complete, relevant
 from agent.llm import ABSENT
 from agent.prompts import Call
@@ -87,12 +87,14 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         emit = get_stream_writer()
         searches = [result for result in state["results"] if citations.is_search(result)]
         spoken = [result for result in state["results"] if speaks_for_itself(result)]
-        others = [result for result in state["results"] if result not in searches and result not in spoken]
+        looked = [result for result in state["results"] if looking.is_look(result)]
+        others = [result for result in state["results"] if result not in searches + spoken + looked]
         text, by = "", "evidence"
-        if others or not (searches or spoken):
+        if others or not (searches or spoken or looked):
             text, by = compose(llm, sentences(others), state["question"], emit, stop)
         quoted, cited = citations.quoted(searches)
-        for untouched in (" ".join(sentences(spoken)), quoted):
+        own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
+        for untouched in (own, " ".join(sentences(spoken)), quoted):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
                 emit({"kind": "word", "text": part})
@@ -137,6 +139,8 @@ def run(call: Call, state: State) -> dict[str, Any]:
             raise UsageError(f"{call['name']} needs a recording, and none was made")
         if name is not None and name not in state["recordings"]:
             raise UsageError(f"there is no recording {name}; loaded: {', '.join(state['recordings']) or 'none'}")
+        if call["name"] == looking.ACTION:
+            return looking.look_result(load(Path(state["folder"]) / state["recordings"][name]["file"]))
         tool = find(call["name"])
         if by_hand := arguments.keys() & tool.schema()["properties"].keys() - tool.schema(by_hand=False)["properties"]:
             raise UsageError(f"{tool.name} takes {', '.join(sorted(by_hand))} from a person only, on the command line")
@@ -191,6 +195,30 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
         if made := value.get("recordings"):
             facts = [*facts, f"It is kept as {', '.join(made)}."]
         said += [where + fact for fact in facts]
+    return list(dict.fromkeys(said))
+
+
+def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[[], bool]) -> list[str]:
+    """What the language model itself sees in the ECGs that it looked at, and where `interpret_ecg` finds otherwise."""
+    if getattr(llm, "projector", None) is None:
+        return []
+
+    def read(names: list[str], turns: list[tuple[str, str]]) -> str:
+        folder = Path(state["folder"])
+        seen = {name: looking.look(load(folder / state["recordings"][name]["file"])) for name in names}
+        return "".join(llm.read(seen, turns, stop))
+
+    said = []
+    if names := [result["arguments"]["recording"] for result in looked]:
+        first, rest = names[: looking.MOST], names[looking.MOST :]
+        turns = [*looking.before(state["turns"], first), (state["question"], "")]
+        said.append(looking.without_numbers(read(first, turns)))
+        said += [f"I look at {looking.MOST} ECGs at a time; left out: {', '.join(rest)}."] if rest else []
+    for result in state["results"]:
+        found, name = result["result"], result["arguments"].get("recording")
+        if (result["name"] == "interpret_ecg" and found.get("probabilities")) or looking.is_look(result):
+            own = read([name], [(looking.GROUPS_OF.format(name=name), "")])
+            said += looking.differences(own, found["findings"])
     return list(dict.fromkeys(said))
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from agent import prompts, smollm2
+from agent import looking, prompts, smollm2
 from agent.prompts import Call
 from encoders.weights import WEIGHTS, MissingModel
 from tools.errors import MissingWeights
@@ -74,6 +74,7 @@ class LocalModel:
 
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         self.opinion = _opinion() if self.tuned else None
+        self.projector: Any = _projector() if self.tuned else None
         self.name = name
         self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
         eos = model.generation_config.eos_token_id
@@ -85,9 +86,9 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        calls = self._calls(messages, calls_schema(ids))
-        if self.opinion is not None:
-            named = {call["name"] for call in calls}
+        calls = self._calls(messages, calls_schema(ids, looks=self.projector is not None))
+        named = {call["name"] for call in calls}
+        if self.opinion is not None and looking.ACTION not in named:  # of that action it knows nothing
             settled = self.opinion.settled(named, recordings, history, question)
             calls = [call for call in calls if call["name"] in settled]
             if more := sorted(settled - named):
@@ -110,11 +111,28 @@ class LocalModel:
         """Stream an answer in the words of the evidence."""
         yield from self._text(prompts.answer(evidence, question), 200, None, stop)
 
-    def _text(self, messages: list[prompts.Message], limit: int, matcher, stop: Callable[[], bool]) -> Iterator[str]:
+    def read(
+        self, seen: dict[str, Any], turns: list[tuple[str, str]], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[str]:
+        """Stream what the model itself sees in ECGs: `seen` of agent/looking.py by id; the last of `turns` asks."""
+        import torch
+
+        given, vectors = {}, []
+        with torch.inference_mode():
+            for name, features in seen.items():
+                soft, there = self.projector(features)
+                vectors.append(soft[there])
+                given[name] = len(vectors[-1])
+        word, place = prompts.soft_word(self.tokenizer)
+        yield from self._text(prompts.read(given, [], turns, word), 160, None, stop, (place, torch.cat(vectors)))
+
+    def _text(
+        self, messages: list[prompts.Message], limit: int, matcher, stop: Callable[[], bool], soft: Any = None
+    ) -> Iterator[str]:
         prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         written: list[int] = []
         sent = ""
-        for token in self.decoder.tokens(prompt, limit, matcher, stop):
+        for token in self.decoder.tokens(prompt, limit, matcher, stop, soft):
             written.append(token)
             text = self.tokenizer.decode(written, skip_special_tokens=True)
             if not text.endswith("�"):  # an unfinished multi-byte character
@@ -130,9 +148,9 @@ class LocalModel:
         return LLMatcher(self._grammar_tokens, grammar)
 
 
-def calls_schema(ids: list[str], exactly: list[str] | None = None) -> dict[str, Any]:
+def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool = False) -> dict[str, Any]:
     """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`; or of one call of
-    each tool of `exactly`, in that order.
+    each tool of `exactly`, in that order. With `looks` the model may also look at an ECG itself (agent/looking.py).
 
     A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
     model can still say what is meant, rather than be pushed to another tool, and the call is dropped unless one
@@ -157,6 +175,11 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None) -> dict[str, 
         of = {option["properties"]["name"]["const"]: option for option in options}
         count = len(exactly)
         return {"type": "array", "prefixItems": [of[name] for name in exactly], "minItems": count, "maxItems": count}
+    if looks and (ecgs := [name for name in ids if name.startswith("ecg-")]):
+        properties = {"name": {"const": looking.ACTION}, "recording": {"enum": ecgs}}
+        options.append(
+            {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+        )
     return {"type": "array", "items": {"anyOf": options}, "maxItems": MAX_CALLS}
 
 
@@ -168,6 +191,13 @@ def _opinion() -> Any:
         return Intent() if FILE.exists() else None
     except MissingModel:
         return None
+
+
+def _projector() -> Any:
+    """What turns an ECG into soft tokens, or None where it is not on this machine."""
+    from encoders.projector import FILE, opened
+
+    return opened() if FILE.exists() else None
 
 
 def _open(source: Path | str, quantise: bool):

@@ -1,9 +1,10 @@
 """What the language model is shown, and what it is asked to write. Training renders the same text.
 
-Two short tasks, told apart by their system line, so that a 135M model can learn both in one adapter:
+Three short tasks, told apart by their system line, so that a 135M model can learn them in one adapter:
 
 choose   recordings, earlier questions with their calls, the question  ->  JSON array of calls, [] for none
 answer   evidence sentences, the question                              ->  an answer in their words
+read     soft tokens of recordings, earlier turns, the question        ->  what the model itself sees in them
 
 A call is flat, `{"name": "measure_ecg", "recording": "ecg-1"}`: half the tokens of the nested form.
 Recordings appear as opaque ids with their kind; nothing that a file says about itself is ever shown.
@@ -14,11 +15,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tools.errors import UsageError
 from tools.registry import TOOLS
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Call = dict[str, Any]  # {"name": tool, "arguments": {"recording": id, ...}}
 
+# A reserved word of the vocabulary in whose place a soft token comes (encoders/projector.py): the default model's,
+# and those of other families. New words would need embeddings of their own, which learn badly.
+RESERVED = ("<empty_output>", "<|reserved_special_token_0|>", "<|fim_pad|>", "<unused0>", "<|extra_0|>")
 HISTORY_TURNS = 2  # earlier turns shown when choosing; follow-ups lean on the last one or two
 
 
@@ -62,3 +67,33 @@ def answer(evidence: list[str], question: str) -> list[Message]:
         {"role": "system", "content": "Answer in the words of the evidence only."},
         {"role": "user", "content": f"Evidence:\n{facts}\nQuestion: {question}"},
     ]
+
+
+def soft_word(tokenizer: Any) -> tuple[str, int]:
+    """The reserved word that a tokenizer has, and its number.
+
+    Raises
+    ------
+    UsageError : where it has none of them.
+    """
+    known = tokenizer.get_vocab()
+    for word in RESERVED:
+        if word in known:
+            return word, known[word]
+    raise UsageError(f"this model's vocabulary has no reserved word for soft tokens ({', '.join(RESERVED)})")
+
+
+def read(
+    given: dict[str, int], measured: list[str], turns: list[tuple[str, str]], word: str = RESERVED[0]
+) -> list[Message]:
+    """Messages that ask what the model itself sees: `given` says how many soft tokens, each a `word`, a recording has.
+
+    `turns` are questions with their answers; the last answer may be "", and is then left out.
+    """
+    recordings = "\n".join(f"{name}: {word * count}" for name, count in given.items())
+    first = "\n".join([recordings, *measured])
+    messages = [{"role": "system", "content": "Read the recording yourself."}]
+    for i, (question, answer) in enumerate(turns):
+        messages.append({"role": "user", "content": question if i else f"{first}\n{question}"})
+        messages += [{"role": "assistant", "content": answer}] if answer else []
+    return messages

@@ -47,7 +47,7 @@ class ReadingNet(nn.Module):
     voltage : (B, L) bool, whether amplitudes are those recorded
 
     and gives {"superclass", "subclass", "statement": (B, codes) logits, "embedding": (B, embedding) of length 1,
-    "tokens": (B, L, TOKENS, width), "there": (B, L, TOKENS) bool}.
+    "tokens": (B, L, TOKENS, width), "there": (B, L, TOKENS) bool, "pooled": (B, 5 width), what the heads read}.
     """
 
     def __init__(self, shape: Shape = Shape()):
@@ -96,6 +96,7 @@ class ReadingNet(nn.Module):
             "embedding": F.normalize(self.embedding(pooled), dim=-1),
             "tokens": tokens,
             "there": there,
+            "pooled": pooled,
         }
 
     def _pooled(self, tokens: Tensor, there: Tensor) -> Tensor:

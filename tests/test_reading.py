@@ -3,11 +3,10 @@
 import json
 
 import numpy as np
-import pandas as pd
+import ptbxl_files
 import pytest
 import synthetic
 import torch
-import wfdb
 
 from encoders import measures, reading
 from encoders.reading_net import SAMPLES, ReadingNet, Shape, standardised
@@ -156,28 +155,7 @@ def test_auroc_is_that_of_the_definition():
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Thirty-six synthetic records in PTB-XL's layout: narrow QRS is NORM, wide is CLBBB."""
-    folder = tmp_path_factory.mktemp("ptb-xl")
-    (folder / "records100").mkdir()
-    rows = []
-    for number in range(36):
-        wide = number % 2
-        truth = synthetic.ecg(fs_hz=100, qrs_ms=150 if wide else 84, rate_bpm=60 + number, seed=number)
-        signal = truth.recording.signal.T.astype(float)
-        wfdb.wrsamp(f"{number:05d}_lr", 100, ["mV"] * 12, list(LEADS), signal, fmt=["16"] * 12, adc_gain=[1000] * 12,
-                    baseline=[0] * 12, write_dir=str(folder / "records100"))  # fmt: skip
-        fold = 8 if number >= 30 else 1 + number % 7
-        rows.append({
-            "ecg_id": number, "patient_id": number, "age": number or 300, "sex": wide,
-            "scp_codes": str({"CLBBB" if wide else "NORM": 100.0, "SR": 0.0}),
-            "strat_fold": fold, "filename_lr": f"records100/{number:05d}_lr",
-        })  # fmt: skip
-    pd.DataFrame(rows).to_csv(folder / "ptbxl_database.csv", index=False)
-    kinds = [("NORM", 1, "NORM", "NORM"), ("CLBBB", 1, "CD", "CLBBB"), ("SR", None, None, None)]
-    pd.DataFrame(kinds, columns=["code", "diagnostic", "diagnostic_class", "diagnostic_subclass"]).to_csv(
-        folder / "scp_statements.csv", index=False
-    )
-    return folder
+    return ptbxl_files.small(tmp_path_factory.mktemp("ptb-xl"))
 
 
 def arguments(records, out, *more):

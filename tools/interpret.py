@@ -56,7 +56,7 @@ def interpret_ecg(recording: Recording, arguments: Any = None, out: Path | None 
     measured = measure_ecg(recording)
     doubts, doubtful = _doubts(recording, measured)
     used = [name for name in recording.leads if name in LEADS and measured["quality"]["leads"][name]["usable"]]
-    withheld = _withheld(recording, used)
+    withheld = why_withheld(recording, used)
     result: dict[str, Any] = {"probabilities": None, "no_sign_of": {}, "encoder": None, "leads_used": used}
     if withheld is None:
         findings, looked = _read(recording, measured, used, doubtful, result)
@@ -87,7 +87,7 @@ def reader() -> Any:
         raise MissingWeights(str(error)) from None
 
 
-def _withheld(recording: Recording, used: list[str]) -> str | None:
+def why_withheld(recording: Recording, used: list[str]) -> str | None:
     """Why nothing can be told from the recording, or None."""
     if recording.unit != "mV":
         return f"the signal is in {recording.unit[:12]}, not in mV"

@@ -17,7 +17,10 @@ from tools.registry import MAKERS
 from training import answer_data, tool_use_data
 from training.tool_use_written import written
 
-APART = [Path(__file__).parent / "data" / f"tool_use_{name}.jsonl" for name in ("heldout", "validation")]
+APART = [
+    Path(__file__).parent / "data" / f"{name}.jsonl"
+    for name in ("tool_use_heldout", "tool_use_validation", "deciding_heldout")
+]
 
 
 def conversations(

@@ -1,0 +1,111 @@
+"""What the language model itself sees in an ECG, by soft tokens and without a tool, and where a tool says otherwise.
+
+    look(recording)                                 features for `LocalModel.read`, or a line why there are none
+    differences("… hypertrophy.", findings)    ["The language model's own eye sees hypertrophy; …"]
+
+The tools stay the authority: what the model sees is said as its own impression, beside what `interpret_ecg` finds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from agent.prompts import HISTORY_TURNS
+from tools.errors import UsageError
+from tools.recording import LEADS, Recording
+from tools.scp import GROUPED, statement
+
+ACTION = "look"  # among the calls of a turn: the model reads the signal itself
+MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its own attention
+GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
+NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
+OWN = "By the language model's own eye, not measured: "
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+
+
+def look(recording: Recording) -> Any:
+    """`encoders.projector.Features` (B = 1) of the first ten seconds of its usable leads.
+
+    Raises
+    ------
+    UsageError : where nothing can be told from it; the line says why.
+    """
+    import torch
+
+    from encoders.projector import features
+    from encoders.reading import prepared, reader
+    from tools import quality
+    from tools.interpret import why_withheld
+
+    judged = quality.assess(recording)["leads"]
+    usable = tuple(name for name in recording.leads if name in LEADS and judged[name]["usable"])
+    if why := why_withheld(recording, list(usable)):
+        raise UsageError(why)
+    rows = [recording.leads.index(name) for name in usable]
+    windows, known, index = prepared(recording.signal[rows], recording.fs_hz, usable)
+    lead = torch.tensor(index)[None]
+    given = (torch.from_numpy(windows[:1]), torch.from_numpy(known[:1]), lead, torch.ones(lead.shape, dtype=torch.bool))
+    with torch.inference_mode():
+        return features(reader().net(*given), lead)
+
+
+def is_look(result: dict[str, Any]) -> bool:
+    """Whether a result of a turn is a look that could be done."""
+    return result["name"] == ACTION and "error" not in result["result"]
+
+
+def look_result(recording: Recording) -> dict[str, Any]:
+    """What stands in the trace of a look: that it can be done, and what `interpret_ecg` finds in the same recording."""
+    from tools.registry import find
+
+    look(recording)
+    found = find("interpret_ecg").run(recording, {}, None)
+    keys = ("code", "name", "probability", "certainty")
+    findings = [{key: finding[key] for key in keys} for finding in found["findings"]]
+    return {"seen_by": "the language model", "beside": "interpret_ecg", "findings": findings}
+
+
+def without_numbers(text: str) -> str:
+    """What the model says by eye, less the sentences with a number in them: numbers are the tools' alone."""
+    kept = [
+        sentence
+        for sentence in re.split(r"(?<=[.!?])\s+", text.strip())
+        if sentence and not re.search(r"\d", re.sub(r"\b(?:ecg-\d+|V[1-6])\b", "", sentence))
+    ]
+    return f"{OWN}{' '.join(kept)}" if kept else NO_NUMBERS
+
+
+def differences(text: str, findings: list[dict[str, Any]]) -> list[str]:
+    """Where the model's own interpretation and `interpret_ecg` name other groups of diagnosis or another rhythm."""
+    from agent.findings import named
+
+    found = {finding["code"] for finding in findings}
+    theirs = {statement(code).superclass or code for code in found}
+    seen = {code for code, _, _ in named(text)}
+    mine = {code for code in seen if code in SUPERCLASSES}
+    only_mine = sorted(mine - theirs - {"NORM"})
+    likely = {finding["code"] for finding in findings if finding["certainty"] == "likely"}
+    missed = sorted({statement(code).superclass for code in likely} - mine - {"", "NORM"})
+    said = [f"it sees {_names(only_mine)}, which interpret_ecg does not find"] if only_mine else []
+    said += [f"it does not see {_names(missed)}, which interpret_ecg finds likely"] if missed else []
+    for code in ("AFIB", "SR"):
+        other = "SR" if code == "AFIB" else "AFIB"
+        if code in seen and other in likely and code not in found:
+            said.append(f"it sees {statement(code).name}, where interpret_ecg finds {statement(other).name}")
+    return [f"The language model's own eye differs: {'; '.join(said)}. The tool's reading counts."] if said else []
+
+
+def _names(codes: list[str]) -> str:
+    return " and ".join(GROUPED[code].name if code in GROUPED else statement(code).name for code in codes)
+
+
+def before(turns: list[dict[str, Any]], names: list[str]) -> list[tuple[str, str]]:
+    """Questions and answers of the looks at these ECGs just before, oldest first: what a follow-up leans on."""
+    kept: list[tuple[str, str]] = []
+    for turn in reversed(turns[-HISTORY_TURNS:]):
+        looked = [call["arguments"].get("recording") for call in turn["calls"] if call["name"] == ACTION]
+        if looked != names:
+            break
+        kept.insert(0, (turn["user"], turn["answer"].partition(OWN)[2].partition("\n")[0]))
+    return [pair for pair in kept if pair[1]]
