@@ -47,6 +47,7 @@ class State(TypedDict, total=False):
     recordings: Known
     turns: list[dict[str, Any]]  # earlier {"user", "calls", "answer"}
     question: str
+    notes: list[str]  # on how the question was read, said at the end of the answer
     steps: int
     calls: list[Call]  # chosen now
     results: list[dict[str, Any]]  # of this turn: {"name", "arguments", "result", "seconds"}
@@ -94,7 +95,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             text, by = compose(llm, sentences(others), state["question"], emit, stop)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
-        for untouched in (own, " ".join(sentences(spoken)), quoted):
+        for untouched in (own, " ".join(sentences(spoken)), quoted, " ".join(state.get("notes", []))):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
                 emit({"kind": "word", "text": part})

@@ -76,6 +76,7 @@ class LocalModel:
         self.opinion = _opinion() if self.tuned else None
         self.projector: Any = _projector() if self.tuned else None
         self.name = name
+        self.control = tuple(self.tokenizer.get_added_vocab())  # words that steer it; a person's text must hold none
         self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
         eos = model.generation_config.eos_token_id
         self.decoder = Decoder(model, {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])})

@@ -22,6 +22,7 @@ from tools.documents import data_folder
 from tools.errors import UsageError
 from tools.recording import Recording
 
+LONGEST = 4000  # characters of a question
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # what `ask` yields, in order of time:
@@ -41,6 +42,7 @@ class Session:
         self.folder = data_folder() / "sessions" / self.name
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stop = False
+        self._control: tuple[str, ...] = getattr(llm, "control", ())
         self._database = sqlite3.connect(self.folder / "memory.sqlite", check_same_thread=False)
         from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -65,9 +67,10 @@ class Session:
     def ask(self, question: str) -> Iterator[Event]:
         """One turn, as events; the last is the answer."""
         self._stop = False
+        heard, notes = plain(question, self._control)
         state = {
             "folder": str(self.folder), "recordings": self.recordings, "turns": self.turns,
-            "question": question.strip()[:4000], "steps": 0, "calls": [], "results": [],
+            "question": heard, "notes": notes, "steps": 0, "calls": [], "results": [],
         }  # fmt: skip
         for event in self._graph.stream(state, self._config, stream_mode="custom", durability="exit"):
             if event["kind"] == "kept":  # a tool made a recording: whoever hears of its result can open it
@@ -84,3 +87,15 @@ class Session:
 
     def close(self) -> None:
         self._database.close()
+
+
+def plain(question: str, control: tuple[str, ...]) -> tuple[str, list[str]]:
+    """A question as a language model may read it, and what to say of that; `control` words mean nothing in it."""
+    heard, notes = question.strip(), []
+    if named := [word for word in control if word in heard]:
+        for word in named:
+            heard = heard.replace(word, word.strip("<|>"))
+        notes.append(f"Read as plain text, not as control words: {', '.join(word.strip('<|>') for word in named)}.")
+    if len(heard) > LONGEST:
+        notes.append(f"The question is longer than {LONGEST} characters; the rest was not read.")
+    return heard[:LONGEST], notes
