@@ -31,7 +31,7 @@ from training.multimodal_data import Known
 from training.tool_use import TARGETS, opened, save
 from training.tool_use_texts import encode
 
-HELD = 160  # conversations of fold 8 that say which state is kept
+HELD = 48  # conversations of fold 8 that say which state is kept
 
 
 class Example(NamedTuple):
