@@ -139,10 +139,28 @@ def words() -> list[tuple[str, float, str, float]]:
     fresh = LocalModel()
     choosing = median_s(lambda: fresh.choose(["ecg-1 (12-lead ECG)"], [], QUESTION), 3)
     return [
+        *looking(fresh),
         ("language model loaded, s", loaded, "", 0.0),
         ("decoding, tokens/s", 48 / ours, "generate in float32", 48 / theirs),
         ("choosing tools, s", choosing, "", 0.0),
     ]
+
+
+def looking(model: Any) -> list[tuple[str, float, str, float]]:
+    """From a question to the first word of what the model itself sees in an ECG, and how fast it goes on."""
+    from pydicom import examples
+
+    from agent.looking import look
+    from tools.recording import read
+
+    if model.projector is None:
+        return []
+    recording, asked = read(examples.get_path("waveform"))[0], [("What does ecg-1 show?", "")]
+    first = median_s(lambda: next(model.read({"ecg-1": look(recording)}, asked)), 3)
+    began = time.perf_counter()
+    said = "".join(model.read({"ecg-1": look(recording)}, asked))
+    rest = time.perf_counter() - began - first
+    return [("first word of a look, s", first, "", 0.0), ("words of it, words/s", len(said.split()) / rest, "", 0.0)]
 
 
 def main() -> None:
