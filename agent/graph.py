@@ -75,7 +75,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
                 call = {**call, "arguments": {**call["arguments"], "recording": made}}
             emit({"kind": "tool", **call})
             began = time.perf_counter()
-            result = run(call, {**state, "recordings": known})
+            result = run(call, {**state, "recordings": known}, getattr(llm, "hear", None))
             for record in result.get("records") or [one for one in (result.get("record"),) if one]:
                 made, known = keep(recordings.read(record)[0], Path(state["folder"]), known)
                 result["recordings"] = [*result.get("recordings", []), made]
@@ -131,8 +131,8 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
     return graph.compile(checkpointer=checkpointer)
 
 
-def run(call: Call, state: State) -> dict[str, Any]:
-    """The JSON result of one call, or {"error": one line}."""
+def run(call: Call, state: State, hear: Any = None) -> dict[str, Any]:
+    """The JSON result of one call, or {"error": one line}; `hear` is the language model's way to ask for a drawing."""
     arguments = dict(call["arguments"])
     name = arguments.pop("recording", None)
     try:
@@ -147,7 +147,8 @@ def run(call: Call, state: State) -> dict[str, Any]:
             raise UsageError(f"{tool.name} takes {', '.join(sorted(by_hand))} from a person only, on the command line")
         folder = Path(state["folder"])
         entry = state["recordings"][name] if name is not None else None
-        return tool.run(load(folder / entry["file"]) if entry else None, arguments, folder)
+        more = {"hear": hear} if hear and tool.name == "generate_ecg" else {}
+        return tool.run(load(folder / entry["file"]) if entry else None, arguments, folder, **more)
     except EinthovenError as error:
         return {"error": str(error)}
     except Exception as error:  # a defect of a tool must not end the conversation; its kind helps to report it

@@ -75,6 +75,7 @@ class LocalModel:
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         self.opinion = _opinion() if self.tuned else None
         self.projector: Any = _projector() if self.tuned else None
+        self.hear = _hearing(model, self.tokenizer) if self.tuned else None
         self.name = name
         self.control = tuple(self.tokenizer.get_added_vocab())  # words that steer it; a person's text must hold none
         self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
@@ -192,6 +193,17 @@ def _opinion() -> Any:
         return Intent() if FILE.exists() else None
     except MissingModel:
         return None
+
+
+def _hearing(model: Any, tokenizer: Any) -> Any:
+    """What a request to draw means to the model (agent/drawing.py), or None where the weights for it are not here."""
+    from encoders import drawing, flow
+
+    if not (drawing.FILE.exists() and flow.FILE.exists()):
+        return None
+    from agent.drawing import Drawing
+
+    return Drawing(model, tokenizer, flow.opened()[1]).vectors
 
 
 def _projector() -> Any:

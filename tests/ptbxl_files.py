@@ -14,7 +14,7 @@ from tools.scp import STATEMENTS
 
 def small(folder: Path) -> Path:
     """Thirty-six synthetic records in PTB-XL's layout: narrow QRS is NORM, wide is CLBBB."""
-    (folder / "records100").mkdir()
+    (folder / "records100").mkdir(parents=True)
     rows = []
     for number in range(36):
         wide = number % 2

@@ -10,6 +10,7 @@ on its figure and in every answer. With a reference recording the flow is also g
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,17 +24,25 @@ if TYPE_CHECKING:
     from tools.drawing_words import Condition
     from tools.registry import GenerateEcg
 
+Hear = Callable[[str, Sequence[str]], np.ndarray | None]
+
 SHORTEST_S = 5.0  # of a reference: under that a heart is hardly known
 OFF_BPM = 10.0  # a drawn rate further from the one asked for is said
 
 
-def generate_ecg(recording: Recording | None, arguments: GenerateEcg, out: Path | None = None) -> dict[str, Any]:
+def generate_ecg(
+    recording: Recording | None, arguments: GenerateEcg, out: Path | None = None, hear: Hear | None = None
+) -> dict[str, Any]:
     """Draw `arguments.count` ECGs; writes a WFDB record and a figure of each into `out`.
+
+    `hear` turns the prompt and the statements understood of it into their (statements, 384) vectors, or None where it
+    hears others; without it, and then, the sentence encoder does.
 
     Returns
     -------
     record, figure : paths of the first; records, figures : of all.
     condition : {statements, heart_rate_bpm, age_years, sex, text, ignored}, what was understood of the words.
+    heard_by : "language model" or "sentence encoder", who made vectors of the statements.
     seed : of the first; the others follow it. heart_rate_bpm : of each, as drawn. reference : was a person given.
     warnings.
 
@@ -49,7 +58,8 @@ def generate_ecg(recording: Recording | None, arguments: GenerateEcg, out: Path 
     condition = understood(arguments.prompt, codes)
     person = None if recording is None else _person(recording)
     seeds = [arguments.seed + i for i in range(arguments.count)]
-    drawn = draw(net, autoencoder, condition, seeds, person)
+    vectors = hear(arguments.prompt, condition.statements) if hear else None
+    drawn = draw(net, autoencoder, condition, seeds, person, vectors=vectors)
     folder = Path() if out is None else Path(out)
     records, figures, rates = [], [], []
     said = list(condition.warnings)
@@ -68,6 +78,7 @@ def generate_ecg(recording: Recording | None, arguments: GenerateEcg, out: Path 
         "records": records,
         "figures": figures,
         "condition": {key: value for key, value in asdict(condition).items() if key != "warnings"},
+        "heard_by": "sentence encoder" if vectors is None else "language model",
         "seed": arguments.seed,
         "heart_rate_bpm": rates,
         "reference": recording is not None,
@@ -88,9 +99,13 @@ def _models() -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def draw(
-    net: Any, autoencoder: Any, condition: Condition, seeds: list[int], person: Any = None, steps: int | None = None
-) -> np.ndarray:
-    """(seeds, 12, 1000) float32 mV at 100 Hz; row i depends on `seeds[i]` alone."""
+    net: Any, autoencoder: Any, condition: Condition, seeds: list[int], person: Any = None, steps: int | None = None,
+    vectors: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """(seeds, 12, 1000) float32 mV at 100 Hz; row i depends on `seeds[i]` alone.
+
+    `vectors` (statements, 384) are those of the condition's statements; the sentence encoder's by default.
+    """
     import torch
 
     from encoders.flow import DRAW_STEPS, Given
@@ -100,7 +115,7 @@ def draw(
     count, codes = len(seeds), condition.statements
     text = torch.zeros(count, max(len(codes), 1), net.shape.text)
     if codes:
-        text[:] = torch.from_numpy(embed([phrases(code)[0] for code in codes]))
+        text[:] = torch.from_numpy(embed([phrases(code)[0] for code in codes]) if vectors is None else vectors)
     male = None if condition.sex is None else float(condition.sex == "M")
     asked = (condition.heart_rate_bpm, condition.age_years, male, 1.0)
     numbers = torch.tensor([[0.0 if value is None else value for value in asked]] * count)

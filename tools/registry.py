@@ -104,8 +104,10 @@ class Tool:
                 del field["default"]
         return schema
 
-    def run(self, recording: Recording | None, arguments: dict[str, Any], out: Path | None = None) -> dict[str, Any]:
-        """Validate `arguments`, call the tool, return its JSON result."""
+    def run(
+        self, recording: Recording | None, arguments: dict[str, Any], out: Path | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Validate `arguments`, call the tool, return its JSON result; `more` is what the agent alone can give."""
         try:
             checked = self.arguments(**arguments)
         except ValidationError as error:
@@ -117,7 +119,7 @@ class Tool:
         if recording is not None and self.kinds and recording.kind not in self.kinds:
             raise UsageError(f"{self.name} takes {' or '.join(self.kinds)}, this recording is {recording.kind}")
         function = getattr(importlib.import_module(self.module), self.name)
-        return function(recording, checked, out)
+        return function(recording, checked, out, **more)
 
     def sentences(self, result: dict[str, Any]) -> list[str]:
         """The result in words, one fact a sentence."""
