@@ -17,6 +17,7 @@ import torch
 
 from agent.prompts import Message
 from encoders.drawing import SLOTS, Drawer, opened
+from tools.errors import UsageError
 
 # Reserved words of the default model's vocabulary that no chat uses, one a slot.
 WORDS = ("<repo_name>", "<reponame>", "<file_sep>", "<filename>", "<gh_stars>", "<issue_start>", "<issue_comment>",
@@ -29,7 +30,14 @@ def messages(prompt: str) -> list[Message]:
 
 
 def ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Tokens of a request and of the model's turn, which is the generation tokens."""
+    """Tokens of a request and of the model's turn, which is the generation tokens.
+
+    Raises
+    ------
+    UsageError : where the vocabulary has no such words.
+    """
+    if lacking := set(WORDS) - set(tokenizer.get_vocab()):
+        raise UsageError(f"this model's vocabulary lacks reserved words to draw with: {', '.join(sorted(lacking))}")
     asked = tokenizer.apply_chat_template(messages(prompt), add_generation_prompt=True, return_dict=True)["input_ids"]
     return [*asked, *tokenizer.convert_tokens_to_ids(list(WORDS))]
 

@@ -33,7 +33,9 @@ def tiny_model(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<empty_output>"]
+    reserved = ["repo_name", "reponame", "file_sep", "filename", "gh_stars", "issue_start", "issue_comment"]
+    reserved += ["issue_closed", "empty_output"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<{word}>" for word in reserved)]
     vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
