@@ -18,6 +18,7 @@ no evidence nothing measured, found or advised may be said at all
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent import findings
@@ -168,3 +169,23 @@ def problems(answer: str, evidence: list[str]) -> list[str]:
 
 def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-zà-ÿ]+(?:-[a-z]+)*", text.lower()))
+
+
+KINDS = {"ecg": "ecg", "ppg": "ppg", "pulse wave": "ppg", "spirogram": "spirogram", "ctg": "ctg", "recording": ""}
+LOADED = re.compile(
+    rf"\bonly (?:an? )?(?P<only>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)"
+    rf"|\bneeds? an? (?P<needs>{'|'.join(KINDS)})\b"
+    rf"|\bno (?P<no>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)",
+    re.IGNORECASE,
+)
+
+
+def wrong_about_loaded(answer: str, kinds: Collection[str]) -> list[str]:
+    """What an answer says of the recordings that are loaded, `kinds` of them, and is not so; one line each."""
+    found = []
+    for match in LOADED.finditer(answer):
+        kind = KINDS[(match[1] or match[2] or match[3]).lower()]
+        there = kind in kinds if kind else bool(kinds)
+        if there != bool(match["only"]):
+            found.append(f"{match[0]!r} is not so")
+    return found

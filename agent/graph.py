@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
@@ -92,7 +92,8 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         others = [result for result in state["results"] if result not in searches + spoken + looked]
         text, by = "", "evidence"
         if others or not (searches or spoken or looked):
-            text, by = compose(llm, sentences(others), state["question"], emit, stop)
+            kinds = {name.rsplit("-", 1)[0] for name in state["recordings"]}
+            text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
         for untouched in (own, " ".join(sentences(spoken)), quoted, " ".join(state.get("notes", []))):
@@ -210,15 +211,19 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
         seen = {name: looking.look(load(folder / state["recordings"][name]["file"])) for name in names}
         return "".join(llm.read(seen, turns, stop))
 
-    said = []
+    said: list[str] = []
     if names := [result["arguments"]["recording"] for result in looked]:
         first, rest = names[: looking.MOST], names[looking.MOST :]
-        turns = [*looking.before(state["turns"], first), (state["question"], "")]
-        said.append(looking.without_numbers(read(first, turns)))
+        own = read(first, [*looking.before(state["turns"], first), (state["question"], "")])
+        if not looking.says_something(own):
+            own = read(first, [(looking.WHOLE.format(name=first[0]), "")])
+        said.append(looking.without_numbers(own))
         said += [f"I look at {looking.MOST} ECGs at a time; left out: {', '.join(rest)}."] if rest else []
+        if len(names) == 1:
+            said += looking.differences(own, looked[0]["result"]["findings"], whole="Groups:" in own)
     for result in state["results"]:
         found, name = result["result"], result["arguments"].get("recording")
-        if (result["name"] == "interpret_ecg" and found.get("probabilities")) or looking.is_look(result):
+        if result["name"] == "interpret_ecg" and found.get("probabilities") and name not in names:
             own = read([name], [(looking.GROUPS_OF.format(name=name), "")])
             said += looking.differences(own, found["findings"])
     return list(dict.fromkeys(said))
@@ -230,8 +235,9 @@ def speaks_for_itself(result: dict[str, Any]) -> bool:
 
 
 def compose(
-    llm: Any, evidence: list[str], question: str, emit: Callable[[dict[str, Any]], None], stop: Callable[[], bool]
-) -> tuple[str, str]:
+    llm: Any, evidence: list[str], question: str, emit: Callable[[dict[str, Any]], None], stop: Callable[[], bool],
+    kinds: Collection[str] = (),
+) -> tuple[str, str]:  # fmt: skip
     """An answer and who wrote it: the "model", the model on a "retry" with less before it, or the "evidence".
 
     Words are streamed as they are written; when a try does not hold, the listener is told to drop it.
@@ -245,7 +251,8 @@ def compose(
         text = text.strip()
         if stop():
             return text or "Stopped.", "stopped"
-        if text and not faithful.problems(text, facts) and complete(text, question, facts):
+        wrong = faithful.problems(text, facts) + faithful.wrong_about_loaded(text, kinds)
+        if text and not wrong and complete(text, question, facts):
             return text, by
         emit({"kind": "drop"})
     text = " ".join(chosen) or SPEECHLESS

@@ -21,7 +21,12 @@ MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its
 GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
 NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
 OWN = "By the language model's own eye, not measured: "
-SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+WHOLE = "What does {name} show?"  # asked where the person's own words are answered by nothing
+DISEASES = frozenset({"MI", "STTC", "CD", "HYP"})
+ANSWERS = frozenset(
+    "yes no none both neither slow normal fast short long narrow borderline wide left right extreme rate about that "
+    "ecg-1 ecg-2".split()
+)
 
 
 def look(recording: Recording) -> Any:
@@ -76,27 +81,36 @@ def without_numbers(text: str) -> str:
     return f"{OWN}{' '.join(kept)}" if kept else NO_NUMBERS
 
 
-def differences(text: str, findings: list[dict[str, Any]]) -> list[str]:
-    """Where the model's own interpretation and `interpret_ecg` name other groups of diagnosis or another rhythm."""
+def says_something(text: str) -> bool:
+    """Whether a reading names a finding, a lead, a yes or no, or one of the words that it is taught to answer in."""
+    from agent.findings import named
+
+    first = re.split(r"[^\w-]", text.strip().lower(), maxsplit=1)[0]
+    return bool(named(text)) or first in ANSWERS or all(one in LEADS for one in text.strip(" .").split(", "))
+
+
+def differences(text: str, findings: list[dict[str, Any]], whole: bool = True) -> list[str]:
+    """Where the model's own reading and `interpret_ecg` name other groups of diagnosis or another rhythm.
+
+    Only of a `whole` reading is it said what it does not see.
+    """
     from agent.findings import named
 
     found = {finding["code"] for finding in findings}
-    theirs = {statement(code).superclass or code for code in found}
-    seen = {code for code, _, _ in named(text)}
-    mine = {code for code in seen if code in SUPERCLASSES}
-    only_mine = sorted(mine - theirs - {"NORM"})
     likely = {finding["code"] for finding in findings if finding["certainty"] == "likely"}
-    missed = sorted({statement(code).superclass for code in likely} - mine - {"", "NORM"})
-    said = [f"it sees {_names(only_mine)}, which interpret_ecg does not find"] if only_mine else []
-    said += [f"it does not see {_names(missed)}, which interpret_ecg finds likely"] if missed else []
-    for code in ("AFIB", "SR"):
-        other = "SR" if code == "AFIB" else "AFIB"
+    seen = {code for code, _, _ in named(text)}
+    mine, theirs, sure = ({statement(code).superclass or code for code in codes} for codes in (seen, found, likely))
+    only_mine = sorted((mine & DISEASES) - theirs)
+    missed = sorted((sure & DISEASES) - mine) if whole else []
+    said = [f"it sees {_listed(only_mine)}, which interpret_ecg does not find"] if only_mine else []
+    said += [f"it does not see {_listed(missed)}, which interpret_ecg finds likely"] if missed else []
+    for code, other in (("AFIB", "SR"), ("SR", "AFIB")):
         if code in seen and other in likely and code not in found:
             said.append(f"it sees {statement(code).name}, where interpret_ecg finds {statement(other).name}")
     return [f"The language model's own eye differs: {'; '.join(said)}. The tool's reading counts."] if said else []
 
 
-def _names(codes: list[str]) -> str:
+def _listed(codes: list[str]) -> str:
     return " and ".join(GROUPED[code].name if code in GROUPED else statement(code).name for code in codes)
 
 

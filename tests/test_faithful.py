@@ -2,8 +2,11 @@
 
 import pytest
 
+from agent import faithful
 from agent.evidence import complete, relevant
 from agent.faithful import NOT_RETURNED, number_pairs, problems
+from agent.graph import SPEECHLESS
+from agent.session import Session
 from training.answer_data import answers
 
 EVIDENCE = [
@@ -134,3 +137,19 @@ def test_what_is_urgent_and_each_finding_asked_for_must_be_told():
     assert complete(f"{calm[1]} {calm[3]}", "is there atrial fibrillation?", calm)
     assert not complete("Sinus rhythm is likely (probability 0.96, threshold 0.52).", "so?", calm)
     assert complete("Conclusion: likely normal ECG.", "so?", calm)
+
+
+def test_what_is_loaded_is_said_as_it_is():
+    wrong = faithful.wrong_about_loaded
+    assert wrong("That needs an ECG, and only a spirogram is loaded.", {"ecg"})
+    assert wrong("No recording is loaded.", {"ppg"})
+    assert not wrong("No ECG is loaded; please upload one first.", {"ppg"})
+    assert not wrong("That needs an ECG, and only a PPG is loaded.", {"ppg"})
+    assert not wrong("You are welcome.", set())
+
+
+def test_a_false_word_on_what_is_loaded_never_reaches_the_reader(script, dicom):
+    session = Session(script(answers=["That needs an ECG, and only a spirogram is loaded."] * 2))
+    session.add(dicom)
+    *_, end = session.ask("What does the tool say?")
+    assert end["answer"] == SPEECHLESS

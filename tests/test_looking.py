@@ -52,6 +52,19 @@ def test_what_only_one_of_the_two_sees_is_said():
     )
     assert "atrial fibrillation, where interpret_ecg finds sinus rhythm" in said
     assert looking.differences("normal ECG.", [finding("LVH", "uncertain")]) == []
+    assert looking.differences("sinus rhythm.", [finding("LVH"), finding("SR")], whole=False) == []
+
+
+def test_words_that_answer_nothing_are_asked_for_again(eyes, dicom):
+    assert not looking.says_something("I look like a recording.")
+    for answer in ("Yes.", "narrow.", "V1, V2.", "left ventricular hypertrophy.", "That cannot be told from this ECG."):
+        assert looking.says_something(answer)
+    llm = eyes(LOOK, ["I look like a recording.", "Rate normal. Rhythm: sinus rhythm. Groups: normal ECG."])
+    session = Session(llm)
+    session.add(dicom)
+    *_, end = session.ask("What do you see yourself?")
+    assert end["answer"].startswith(f"{looking.OWN}Rate normal.")
+    assert llm.asked[1][1] == [("What does ecg-1 show?", "")]
 
 
 def test_no_number_is_given_by_eye():
@@ -91,7 +104,7 @@ def test_a_follow_up_sees_what_was_said_before(eyes, dicom):
     session.add(dicom)
     list(session.ask("What do you see yourself?"))
     list(session.ask("and the axis, by eye?"))
-    names, turns = llm.asked[2]  # each look is followed by a comparison with the tool
+    names, turns = llm.asked[1]
     assert names == ["ecg-1"]
     assert turns == [("What do you see yourself?", "Rhythm: sinus rhythm."), ("and the axis, by eye?", "")]
 

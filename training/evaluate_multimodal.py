@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--projector", type=Path, default=FILE)
     parser.add_argument("--out", type=Path, default=Path("multimodal-views"), help="measurements are kept here")
     parser.add_argument("--records", type=int, help="only so many recordings")
+    parser.add_argument("--without-deciding", action="store_true", help="leave the held-back prompts closed")
     parser.add_argument("--rounds", type=int, default=2, help="questions a recording")
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out["interpretation"], texts = interpretations(model, projector, known, rows)
     out["withheld"] = valid(texts)
     out["families"] = families(model, projector, known, rows, args.rounds)
-    if DECIDING.exists():
+    if not args.without_deciding:
         out["deciding"] = deciding(model)
     return out
 

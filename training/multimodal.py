@@ -231,13 +231,17 @@ def card(args: argparse.Namespace, figures: dict[str, Any], name: str) -> dict[s
         "adapter_model": "LoRA adapter of SmolLM2-135M-Instruct: chooses tools, words answers, reads soft tokens",
         "projector": "features of the reading encoder -> soft tokens of SmolLM2-135M-Instruct",
     }
+    before = args.adapter / "adapter_model.json" if args.adapter else Path()
+    begun_by = json.loads(before.read_text())["command"] + "; then " if before.is_file() else ""
+    begun_by = begun_by if name == "adapter_model" else ""
     return {
         "name": {"adapter_model": "tool_use", "projector": "projector"}[name],
         "what": what[name],
         "data": f"PTB-XL (CC BY 4.0, doi 10.13026/kfzx-aw45), {figures['patients']} patients, seen through the reading "
         "encoder and worded by training/multimodal_text.py; dialogues of training.tool_use",
         "split": "strat_fold by patient: 1-7 train, 8 says which state is kept, 9 is opened by training.evaluate",
-        "command": f"python -m training.multimodal --data DIR --out DIR --talks {args.talks} --replay {args.replay} "
+        "command": f"{begun_by}python -m training.multimodal --data DIR --out DIR --talks {args.talks} "
+        f"--replay {args.replay} "
         f"--alone {args.alone} --rank {args.rank} --lr {args.lr} --lr-adapter {args.lr_adapter} "
         f"--tokens {args.tokens} --seed {args.seed}",
         "input": "chat text as agent/prompts.py renders it; 17-21 soft tokens an ECG",

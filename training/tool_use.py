@@ -152,7 +152,7 @@ def save(model: Any, out: Path, lower: int) -> None:
     config |= {
         "base_model_name_or_path": "SmolLM2-135M-Instruct",
         "inference_mode": True,
-        "layers_to_transform": list(range(lower, 2 * lower)),
+        "layers_to_transform": sorted({int(name.split("layers.")[1].split(".")[0]) for name in state}),
         "target_modules": TARGETS,
     }
     keep = {key: value for key, value in config.items() if isinstance(value, str | int | float | bool | list | None)}
