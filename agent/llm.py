@@ -88,7 +88,8 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        calls = self._calls(messages, calls_schema(ids, looks=self.projector is not None))
+        looks = self.projector is not None and looking.asked_for(question, history)
+        calls = self._calls(messages, calls_schema(ids, looks=looks))
         named = {call["name"] for call in calls}
         if self.opinion is not None and looking.ACTION not in named:  # of that action it knows nothing
             settled = self.opinion.settled(named, recordings, history, question)

@@ -29,6 +29,26 @@ ANSWERS = frozenset(
 )
 
 
+OWN_EYE = (  # how people ask for it, after training/data/tool_use/look.jsonl
+    r"eye(?:s|ball\w*)?|your ?self|your (?:own|guess|impression|judge?ment|bet|hunch)|by sight|guess|soft tokens",
+    r"personal(?:ly)?|unaided|spontaneous|naked|gut feeling|hunch|off the cuff|visual(?:ly)?|quick look|snap judge?ment",
+    r"(?:first|a) (?:glance|sight|impression)|just (?:glance|look|have a look)|(?:from|by|only) looking",
+    r"(?:no|without|skip|leave|before|forget|don.?t|do not|not)\b.{0,24}\b(?:tools?|interpreter|measur\w+|anything)",
+    r"(?:no|without|don.?t|do not|not)\b.{0,24}\b(?:comput\w+|calculat\w+|software|analys\w+)|tools? (?:off|aside|later)",
+    r"(?:ohne|sans|sin) (?:werkzeuge?|messung|outil|herramientas)",
+)
+ASKED = re.compile(rf"\b(?:{'|'.join(OWN_EYE)})\b", re.IGNORECASE)
+
+
+def asked_for(question: str, history: list[dict[str, Any]]) -> bool:
+    """Whether a person asks for the model's own eye in so many words, or leans on a turn that was a look.
+
+    What is not measured is never said to somebody who did not ask for that.
+    """
+    before = history[-1]["calls"] if history else []
+    return bool(ASKED.search(question)) or any(call["name"] == ACTION for call in before)
+
+
 def look(recording: Recording) -> Any:
     """`encoders.projector.Features` (B = 1) of the first ten seconds of its usable leads.
 

@@ -135,6 +135,23 @@ def test_an_ecg_that_cannot_be_looked_at_is_one_line(eyes, dicom):
     assert looking.OWN not in end["answer"]
 
 
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("What do you see, without any tool?", True),
+        ("by eye, does it look normal?", True),
+        ("your own impression please", True),
+        ("Interpret the ECG", False),
+        ("Is there an infarct?", False),
+        ("How good was the signal?", False),
+        ("what does it show?", False),
+    ],
+)
+def test_the_model_looks_only_where_it_is_asked_to(question, asked):
+    assert looking.asked_for(question, []) is asked
+    assert looking.asked_for(question, [{"user": "eyeball it", "calls": LOOK}])
+
+
 def test_only_a_model_with_eyes_may_choose_to_look(tiny_model):
     def names(schema):
         return {option["properties"]["name"]["const"] for option in schema["items"]["anyOf"]}
