@@ -31,10 +31,12 @@ ANSWERS = frozenset(
 
 OWN_EYE = (  # how people ask for it, after training/data/tool_use/look.jsonl
     r"eye(?:s|ball\w*)?|your ?self|your (?:own|guess|impression|judge?ment|bet|hunch)|by sight|guess|soft tokens",
-    r"personal(?:ly)?|unaided|spontaneous|naked|gut feeling|hunch|off the cuff|visual(?:ly)?|quick look|snap judge?ment",
-    r"(?:first|a) (?:glance|sight|impression)|just (?:glance|look|have a look)|(?:from|by|only) looking",
+    r"personal(?:ly)?|unaided|spontaneous|naked|gut feeling|hunch|off the cuff|visual(?:ly)?|quick look",
+    r"snap judge?ment|(?:first|a) (?:glance|sight|impression)|just (?:glance|look|have a look)",
+    r"(?:from|by|only) looking",
     r"(?:no|without|skip|leave|before|forget|don.?t|do not|not)\b.{0,24}\b(?:tools?|interpreter|measur\w+|anything)",
-    r"(?:no|without|don.?t|do not|not)\b.{0,24}\b(?:comput\w+|calculat\w+|software|analys\w+)|tools? (?:off|aside|later)",
+    r"(?:no|without|don.?t|do not|not)\b.{0,24}\b(?:comput\w+|calculat\w+|software|analys\w+)",
+    r"tools? (?:off|aside|later)",
     r"(?:ohne|sans|sin) (?:werkzeuge?|messung|outil|herramientas)",
 )
 ASKED = re.compile(rf"\b(?:{'|'.join(OWN_EYE)})\b", re.IGNORECASE)
