@@ -73,6 +73,16 @@ def codes(result):
     return [finding["code"] for finding in result["findings"]]
 
 
+@pytest.mark.parametrize(
+    ("truth", "absent"),
+    [({}, {"1AVB", "CLBBB", "CRBBB"}), ({"pr_ms": 240}, {"CLBBB", "CRBBB"}), ({"qrs_ms": 150, "qt_ms": 430}, {"1AVB"})],
+)
+def test_no_sign_is_said_of_nothing_that_an_interval_speaks_for(encoder, truth, absent):
+    encoder(statement={"SR": 0.9})
+    result = interpret_ecg(synthetic.ecg(**truth).recording)
+    assert result["no_sign_of"].keys() & {"1AVB", "CLBBB", "CRBBB"} == absent
+
+
 def test_a_real_recording(encoder, dicom, tmp_path):
     fake = encoder(statement={"SR": 0.98, "NORM": 0.9})
     result = interpret_ecg(read(dicom)[0], None, tmp_path)

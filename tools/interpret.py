@@ -34,6 +34,7 @@ SHORTEST_S = 2.0
 TALLEST_MV = 20.0  # no QRS of a person is taller; in microvolt read as millivolt every one is
 CLEARLY = 0.5  # of its threshold: what lies between is neither found nor said to be absent
 LOOKED_AT = 2  # findings whose places are looked for: each costs an occlusion of every lead and stretch
+SIGNS = (("1AVB", "pr_ms", 200), ("CLBBB", "qrs_ms", 119), ("CRBBB", "qrs_ms", 119))
 GROUPS = ("superclass", "subclass", "statement")
 
 
@@ -159,7 +160,7 @@ def _read(
     }
     findings = resolve(probabilities, reading.thresholds, reading.uncertain, measured, doubtful)
     result |= {"probabilities": probabilities, "encoder": encoder.name}
-    result["no_sign_of"] = _no_sign_of(probabilities, reading.thresholds, reading.uncertain)
+    result["no_sign_of"] = _no_sign_of(probabilities, reading.thresholds, reading.uncertain, measured)
     important = [finding for finding in findings if finding.probability is not None and finding.code not in HARMLESS]
     first = important[:LOOKED_AT]
     places = encoder.look(signal, fs_hz, leads, [(finding.group, finding.code) for finding in first]) if first else []
@@ -167,10 +168,16 @@ def _read(
     return findings, looked
 
 
-def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict) -> dict[str, float]:
-    """Of `ASKED_FOR`, what lies below half of its threshold and below its uncertain band, with its probability."""
+def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict, measured: dict[str, Any]) -> dict[str, float]:
+    """Of `ASKED_FOR`, what lies below half of its threshold and below its uncertain band, with its probability.
+
+    What a measured interval speaks for (AHA/ACCF/HRS 2009) is not said to be without a sign, whatever the encoder says.
+    """
     found = {}
+    spoken_for = {code for code, key, limit in SIGNS if (measured.get(key) or 0) > limit}
     for code in ASKED_FOR:
+        if code in spoken_for:
+            continue
         group = next((group for group in ("statement", "superclass") if code in probabilities[group]), None)
         if group is None:
             continue
