@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from agent import smollm2
+from tools.errors import EinthovenError
 from training.cards import write_card
 from training.copypaste_data import candidates, endpoint_judge, items, judged, pairs, twin
 from training.generation import opened
@@ -205,7 +207,11 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = arguments().parse_args()
-    figures = train(args)
+    try:
+        figures = train(args)
+    except EinthovenError as error:
+        print(f"copypaste: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
     write_card(args.out / "adapter_model.safetensors", card(args, figures))
     print(json.dumps(figures))
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 
 from agent.prompts import Message
 from encoders.weights import WEIGHTS
+from tools.errors import EinthovenError
 from tools.retrieval import STOP
 from training.copypaste_data import abstracts, cut
 from training.generation import Writer, opened
@@ -193,7 +195,6 @@ def table(out: dict[str, Any]) -> str:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Both models over the questions; cpcc.json and cpcc.png are written to --out."""
-    args.out.mkdir(parents=True, exist_ok=True)
     some = [
         (one["QUESTION"], cut(f"{' '.join(one['CONTEXTS'])} {one['LONG_ANSWER']}", one["QUESTION"], one["LONG_ANSWER"]))
         for _, one in abstracts(args.data, "validation")[: args.limit]
@@ -209,6 +210,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for (question, context), text in zip(some, closed, strict=True)
         ]
     out = compared(found["base"], found["tuned"]) | {"top": args.top}
+    args.out.mkdir(parents=True, exist_ok=True)
     drawn(out, args.out / "cpcc.png")
     states = out.pop("states")
     out["hidden"] = {f"{name} {kind}": len(value) for (name, kind), value in states.items()}
@@ -232,7 +234,11 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    print(table(run(arguments().parse_args())))
+    try:
+        print(table(run(arguments().parse_args())))
+    except EinthovenError as error:
+        print(f"cpcc: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":
