@@ -186,8 +186,8 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
         "name": "drawing",
         "what": "generation tokens of SmolLM2-135M-Instruct (its lower half, frozen) -> sentence vectors for the flow",
         "data": "requests worded by code from label sets of PTB-XL (CC BY 4.0, doi 10.13026/kfzx-aw45)",
-        "split": "label sets of folds 1-7 by patient teach, of fold 8, worded anew, say which epoch is kept; fold 9 is "
-        "opened by training.evaluate drawing",
+        "split": "recordings by patient (folds 1-7 teach, 8 says which epoch is kept, 9 is opened by training.evaluate "
+        "drawing), not by combination of labels: most label sets of fold 8 also stand in folds 1-7",
         "command": f"python -m training.drawing --data DIR --out DIR --prompts {args.prompts} --epochs {args.epochs} "
         f"--lr {args.lr} --seed {args.seed}",
         "input": "a request as agent/drawing.py renders it; hidden states after layer 15 of 30",
