@@ -1,7 +1,7 @@
 """κ and δ on examples counted by hand, what a context holds, and the three composers on scripted replies."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import copypaste
@@ -50,6 +50,7 @@ def test_the_score_of_refine_needs_long_runs():
     assert copied("Sotalol prolongs it", CONTEXT) == pytest.approx(0.6 * 2 / 3 + (4 / 3) ** 0.25 / 4)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from("a b c d".split()), max_size=12), st.lists(st.sampled_from("a b c".split()), max_size=12)
 )
