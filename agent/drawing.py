@@ -44,11 +44,16 @@ def ids(tokenizer: Any, prompt: str) -> list[int]:
 
 def lower_half(model: Any) -> Any:
     """The lower half of a causal language model (Llama's family): tokens -> states half way up; weights are shared."""
-    half = copy.copy(model.model)
-    half._modules = dict(model.model._modules)
-    half.layers = model.model.layers[: len(model.model.layers) // 2]
-    half.norm = torch.nn.Identity()
-    return half
+    return lower(model, len(model.model.layers) // 2)
+
+
+def lower(model: Any, layers: int) -> Any:
+    """Its first layers alone, without the norm at the end."""
+    part = copy.copy(model.model)
+    part._modules = dict(model.model._modules)
+    part.layers = model.model.layers[:layers]
+    part.norm = torch.nn.Identity()
+    return part
 
 
 @torch.no_grad()

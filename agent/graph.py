@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -206,10 +206,12 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
     if getattr(llm, "projector", None) is None:
         return []
 
+    @cache
+    def look(name: str) -> Any:
+        return looking.look(load(Path(state["folder"]) / state["recordings"][name]["file"]))
+
     def read(names: list[str], turns: list[tuple[str, str]]) -> str:
-        folder = Path(state["folder"])
-        seen = {name: looking.look(load(folder / state["recordings"][name]["file"])) for name in names}
-        return "".join(llm.read(seen, turns, stop))
+        return "".join(llm.read({name: look(name) for name in names}, turns, stop))
 
     said: list[str] = []
     if names := [result["arguments"]["recording"] for result in looked]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,9 +75,11 @@ class LocalModel:
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         self.opinion = _opinion() if self.tuned else None
         self.projector: Any = _projector() if self.tuned else None
-        self.hear = _hearing(model, self.tokenizer) if self.tuned else None
+        self._drawing: Any = None
+        self.hear = self._heard if self.tuned and _can_draw() else None
         self.name = name
-        self.control = tuple(self.tokenizer.get_added_vocab())  # words that steer it; a person's text must hold none
+        added = self.tokenizer.get_added_vocab()  # some vocabularies add plain words and spaces, too
+        self.control = tuple(word for word in added if word.strip(prompts.BRACKETS) not in ("", word))  # what steers it
         self._grammar_tokens = from_tokenizer(self.tokenizer, n_vocab=model.config.vocab_size)
         eos = model.generation_config.eos_token_id
         self.decoder = Decoder(model, {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])})
@@ -109,6 +111,15 @@ class LocalModel:
             return prompts.calls_from_json("".join(self._text(messages, 160, self._matcher(schema), lambda: False)))
         except (ValueError, KeyError):  # cut by the token limit inside a long text argument
             return []
+
+    def _heard(self, prompt: str, statements: Sequence[str]) -> Any:
+        """Vectors of a request to draw; see `agent.drawing.Drawing.vectors`."""
+        from agent.drawing import Drawing
+        from encoders.flow import opened
+
+        if self._drawing is None:  # not before somebody draws: it reads the flow and the sentence encoder
+            self._drawing = Drawing(self.decoder.reader, self.tokenizer, opened()[1])
+        return self._drawing.vectors(prompt, statements)
 
     def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Stream an answer in the words of the evidence."""
@@ -196,15 +207,11 @@ def _opinion() -> Any:
         return None
 
 
-def _hearing(model: Any, tokenizer: Any) -> Any:
-    """What a request to draw means to the model (agent/drawing.py), or None where the weights for it are not here."""
+def _can_draw() -> bool:
+    """Whether the weights by which a request to draw is heard are on this machine."""
     from encoders import drawing, flow
 
-    if not (drawing.FILE.exists() and flow.FILE.exists()):
-        return None
-    from agent.drawing import Drawing
-
-    return Drawing(model, tokenizer, flow.opened()[1]).vectors
+    return drawing.FILE.exists() and flow.FILE.exists()
 
 
 def _projector() -> Any:

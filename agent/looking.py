@@ -1,7 +1,7 @@
 """What the language model itself sees in an ECG, by soft tokens and without a tool, and where a tool says otherwise.
 
     look(recording)                                 features for `LocalModel.read`, or a line why there are none
-    differences("… hypertrophy.", findings)    ["The language model's own eye sees hypertrophy; …"]
+    differences("… hypertrophy.", findings)         ["The language model's own eye sees hypertrophy; …"]
 
 The tools stay the authority: what the model sees is said as its own impression, beside what `interpret_ecg` finds.
 """
@@ -20,6 +20,7 @@ ACTION = "look"  # among the calls of a turn: the model reads the signal itself
 MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its own attention
 GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
 NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
+DIFFERS = "The language model's own eye differs: "
 OWN = "By the language model's own eye, not measured: "
 WHOLE = "What does {name} show?"  # asked where the person's own words are answered by nothing
 DISEASES = frozenset({"MI", "STTC", "CD", "HYP"})
@@ -129,7 +130,7 @@ def differences(text: str, findings: list[dict[str, Any]], whole: bool = True) -
     for code, other in (("AFIB", "SR"), ("SR", "AFIB")):
         if code in seen and other in likely and code not in found:
             said.append(f"it sees {statement(code).name}, where interpret_ecg finds {statement(other).name}")
-    return [f"The language model's own eye differs: {'; '.join(said)}. The tool's reading counts."] if said else []
+    return [f"{DIFFERS}{'; '.join(said)}. The tool's reading counts."] if said else []
 
 
 def _listed(codes: list[str]) -> str:
@@ -143,5 +144,6 @@ def before(turns: list[dict[str, Any]], names: list[str]) -> list[tuple[str, str
         looked = [call["arguments"].get("recording") for call in turn["calls"] if call["name"] == ACTION]
         if looked != names:
             break
-        kept.insert(0, (turn["user"], turn["answer"].partition(OWN)[2].partition("\n")[0]))
+        own = turn["answer"].partition(OWN)[2].partition("\n")[0].partition(DIFFERS)[0].strip()
+        kept.insert(0, (turn["user"], own))
     return [pair for pair in kept if pair[1]]

@@ -24,6 +24,8 @@ Call = dict[str, Any]  # {"name": tool, "arguments": {"recording": id, ...}}
 # A reserved word of the vocabulary in whose place a soft token comes (encoders/projector.py): the default model's,
 # and those of other families. New words would need embeddings of their own, which learn badly.
 RESERVED = ("<empty_output>", "<|reserved_special_token_0|>", "<|fim_pad|>", "<unused0>", "<|extra_0|>")
+BRACKETS = "<|>[]"  # around a control word of a vocabulary; without them it is a word
+LONGEST = 4000  # characters of a question
 HISTORY_TURNS = 2  # earlier turns shown when choosing; follow-ups lean on the last one or two
 
 
@@ -97,3 +99,17 @@ def read(
         messages.append({"role": "user", "content": question if i else f"{first}\n{question}"})
         messages += [{"role": "assistant", "content": answer}] if answer else []
     return messages
+
+
+def plain(question: str, control: tuple[str, ...]) -> tuple[str, list[str]]:
+    """A question as a language model may read it, and what to say of that; `control` words mean nothing in it."""
+    heard, notes, named = question.strip(), [], []
+    while found := [word for word in control if word in heard]:  # again: "<|<|im_end|>|>" hides one in another
+        for word in found:
+            heard = heard.replace(word, word.strip(BRACKETS))
+            named.append(word.strip(BRACKETS))
+    if named:
+        notes.append(f"Read as plain text, not as control words: {', '.join(dict.fromkeys(named))}.")
+    if len(heard) > LONGEST:
+        notes.append(f"The question is longer than {LONGEST} characters; the rest was not read.")
+    return heard[:LONGEST], notes

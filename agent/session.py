@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agent import prompts
 from agent.graph import build, keep
 from tools import recording as recordings
 from tools.documents import data_folder
 from tools.errors import UsageError
 from tools.recording import Recording
 
-LONGEST = 4000  # characters of a question
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # what `ask` yields, in order of time:
@@ -67,7 +67,7 @@ class Session:
     def ask(self, question: str) -> Iterator[Event]:
         """One turn, as events; the last is the answer."""
         self._stop = False
-        heard, notes = plain(question, self._control)
+        heard, notes = prompts.plain(question, self._control)
         state = {
             "folder": str(self.folder), "recordings": self.recordings, "turns": self.turns,
             "question": heard, "notes": notes, "steps": 0, "calls": [], "results": [],
@@ -87,15 +87,3 @@ class Session:
 
     def close(self) -> None:
         self._database.close()
-
-
-def plain(question: str, control: tuple[str, ...]) -> tuple[str, list[str]]:
-    """A question as a language model may read it, and what to say of that; `control` words mean nothing in it."""
-    heard, notes = question.strip(), []
-    if named := [word for word in control if word in heard]:
-        for word in named:
-            heard = heard.replace(word, word.strip("<|>"))
-        notes.append(f"Read as plain text, not as control words: {', '.join(word.strip('<|>') for word in named)}.")
-    if len(heard) > LONGEST:
-        notes.append(f"The question is longer than {LONGEST} characters; the rest was not read.")
-    return heard[:LONGEST], notes

@@ -259,7 +259,7 @@ def table(out: dict[str, Any]) -> str:
         )
     if "deciding" in out:
         of = out["deciding"]
-        cells = [f"{kind} {evaluate_tool_use._cell(of[kind])}" for kind in of if kind != "wrong"]
+        cells = [f"{kind} {evaluate_tool_use.cell(of[kind])}" for kind in of if kind != "wrong"]
         lines += ["actions: " + "  ".join(cells), *(f"wrong: {line}" for line in of["wrong"])]
     return "\n".join(lines)
 

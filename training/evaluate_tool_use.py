@@ -105,11 +105,11 @@ def table(figures: dict[str, Any]) -> str:
     lines = [f"tool choice on {figures['prompts']} prompts of {figures['file']}, share right [95 % interval]"]
     for name in ("tuned", "alone", "keywords", "untuned"):
         if name in figures:
-            cells = [f"{kind} {_cell(figures[name][kind])}" for kind in ("all", *KINDS)]
+            cells = [f"{kind} {cell(figures[name][kind])}" for kind in ("all", *KINDS)]
             lines.append(f"{name:9s} " + "  ".join(cells))
     lines += [f"wrong: {one['user']!r} wants {one['tools']}, got {one['chosen']}" for one in figures["wrong"]]
     return "\n".join(lines)
 
 
-def _cell(figure: dict[str, Any]) -> str:
+def cell(figure: dict[str, Any]) -> str:
     return f"{figure['share']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" if figure["n"] else "-"

@@ -25,6 +25,7 @@ from agent import smollm2
 from agent.llm import ADAPTER
 from agent.prompts import soft_word
 from encoders.projector import Features, Projector, Shape
+from tools.recording import LEADS
 from training import multimodal_data, ptbxl, tool_use_texts
 from training.cards import write_card
 from training.multimodal_data import Known
@@ -98,7 +99,7 @@ def begun(known: Known, embeddings: torch.Tensor, tokenizer: Any) -> Projector:
         for linear in (projector.lead, projector.time):
             torch.nn.init.normal_(linear.weight, std=float(size) / known.features.lead.shape[-1] ** 0.5)
             torch.nn.init.zeros_(linear.bias)
-        names = [*multimodal_data.LEADS, *(f"{2 * i} s" for i in range(5))]
+        names = [*LEADS, *(f"{2 * i} s" for i in range(5))]
         projector.place[4:] = torch.stack([mean(f" {name}") for name in names])
     return projector
 

@@ -23,22 +23,22 @@ from agent import prompts
 from encoders import measures
 from encoders.projector import Features, features
 from encoders.reading import FILE, GROUPS, Reader
+from tools.recording import LEADS
 from training import ptbxl, reading, reading_data
 from training.multimodal_text import (
     FAMILIES,
     INTERPRET,
-    LEADS,
     RHYTHMS,
     TITLES,
     Facts,
     interpretation,
     measured_line,
+    name_of,
     question,
 )
 
 VIEWS = 4  # complete, changed, and two with parts missing
-LEAST_MV = {"inverted T waves": -0.1, "ST elevation": 0.1}
-Q_WAVE_MS = 30
+LEAST_MV, Q_WAVE_MS = 0.1, 30  # of an inversion or elevation; of a Q wave
 PAIRS = 0.15  # share of conversations about two ECGs
 TURNS = (2, 4)
 
@@ -60,7 +60,6 @@ class Known(NamedTuple):
 class Talk(NamedTuple):
     messages: list[prompts.Message]
     seen: list[int]  # rows of `Known.features`, in the order of the recordings
-    families: list[str]  # one an answer
 
 
 def prepared(root: Path, folder: Path, folds: tuple[int, ...], views: int = VIEWS, seed: int = 0) -> Known:
@@ -128,12 +127,11 @@ def facts(known: Known, row: int, view: int, name: str = "ecg-1") -> Facts:
         return out
     has = known.features.has_lead[known.seen(row, view)]
     there = [lead for i, lead in enumerate(LEADS) if has[i]]
-    of = {kind: [values[f"{lead}_{key}"] for lead in there] for kind, key in
-          (("inverted T waves", "t_mv"), ("ST elevation", "j_mv"), ("Q waves", "q_ms"))}  # fmt: skip
+    upright = [lead for lead in there if lead != "aVR"]  # in aVR an inverted T wave and a Q wave are usual
     out.leads = {
-        "inverted T waves": [a for a, v in zip(there, of["inverted T waves"], strict=True) if v <= -0.1 and a != "aVR"],
-        "ST elevation": [a for a, v in zip(there, of["ST elevation"], strict=True) if v >= 0.1],
-        "Q waves": [a for a, v in zip(there, of["Q waves"], strict=True) if v >= Q_WAVE_MS and a != "aVR"],
+        "inverted T waves": [lead for lead in upright if values[f"{lead}_t_mv"] <= -LEAST_MV],
+        "ST elevation": [lead for lead in there if values[f"{lead}_j_mv"] >= LEAST_MV],
+        "Q waves": [lead for lead in upright if values[f"{lead}_q_ms"] >= Q_WAVE_MS],
     }
     return out
 
@@ -149,12 +147,10 @@ def conversation(rng: Random, known: Known, row: int, word: str = prompts.RESERV
     about = [facts(known, one, v, name) for one, v, name in zip(rows, views, names, strict=False)]
     measured = rng.random() < 0.5
     turns: list[tuple[str, str]] = []
-    families: list[str] = []
     wanted = rng.randint(*TURNS)
     if rng.random() < 0.6:
         one = rng.choice(about)
         turns.append((rng.choice(INTERPRET).format(n=one.name), interpretation(one, measured)))
-        families.append("interpretation")
     while len(turns) < wanted:
         family = rng.choice(
             [*FAMILIES[:-1], "verify", *(["compare"] * 4 if pair else []), *(["cannot"] * (rng.random() < 0.4))]
@@ -163,18 +159,15 @@ def conversation(rng: Random, known: Known, row: int, word: str = prompts.RESERV
         made = question(rng, family, one, about[1 - about.index(one)] if pair else None)
         if made:
             turns.append(made)
-            families.append(family)
     counts = [int(known.features.there()[known.seen(one, v)].sum()) for one, v in zip(rows, views, strict=False)]
     given = {one.name: n for one, n in zip(about, counts, strict=True)}
     lines = [measured_line(one) for one in about] if measured else []
     messages = prompts.read(given, lines, turns, word)
-    return Talk(messages, [known.seen(one, v) for one, v in zip(rows, views, strict=False)], families)
+    return Talk(messages, [known.seen(one, v) for one, v in zip(rows, views, strict=False)])
 
 
 def words_of(known: Known, embed: Any) -> torch.Tensor:
     """(views, WHOLE, hidden) where the projector begins: the mean word vectors of what is said of each view."""
-    from training.multimodal_text import name_of
-
     out = []
     cache: dict[str, torch.Tensor] = {}
     for row in range(len(known.table)):

@@ -19,7 +19,6 @@ from tools.scp import GROUPED, STATEMENTS, statement
 RHYTHMS = ("SR", "AFIB", "STACH", "SBRAD", "SARRH", "SVARR")
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 FAMILIES = ("verify", "choose", "query", "attribute", "leads", "number", "compare")
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CANNOT = "That cannot be told from this ECG."
 NONE = "none"
 

@@ -12,7 +12,6 @@ phrases, `tool_use_heldout.jsonl` the result (`python -m training.evaluate tool_
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import random
 import re
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agent import smollm2
+from agent import drawing, smollm2
 from training.cards import write_card
 from training.tool_use_texts import conversations, encode
 from training.tool_use_written import FILES
@@ -34,10 +33,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 def halves(model: Any, lower: int) -> tuple[Any, Any]:
     """The first `lower` layers as an encoder of tokens, the rest as a language model over its activations."""
-    base = copy.copy(model.model)
-    base._modules = dict(model.model._modules)
-    base.layers = model.model.layers[:lower]
-    base.norm = torch.nn.Identity()
+    base = drawing.lower(model, lower)
     model.model.layers = model.model.layers[lower:]
     for index, layer in enumerate(model.model.layers):
         layer.self_attn.layer_idx = index
