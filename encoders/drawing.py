@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "drawing.safetensors"
 PARTS = ("rhythm", "rhythm", "conduction", "conduction", "hypertrophy", "ischaemia", "ischaemia", "conclusion")
@@ -85,7 +85,4 @@ def opened(file: Path = FILE) -> Drawer:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "drawing")
-    net = Drawer(Shape(**config["shape"]))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval()
+    return network(file, "drawing", lambda shape: Drawer(Shape(**shape)))[0]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoders.vae import STEPS
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "flow.safetensors"
 DRAW_STEPS, GUIDANCE = 20, 2.0
@@ -195,7 +195,5 @@ def opened(file: Path = FILE) -> tuple[Flow, tuple[str, ...]]:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "flow")
-    net = Flow(Shape(**config["shape"]))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval(), tuple(config["codes"])
+    net, config = network(file, "flow", lambda shape: Flow(Shape(**shape)))
+    return net, tuple(config["codes"])

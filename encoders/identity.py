@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from encoders.flow import NUMBERS, Given
 from encoders.vae import STEPS
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "identity.safetensors"
 
@@ -95,7 +95,4 @@ def opened(file: Path = FILE) -> Identity:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "identity")
-    net = Identity(Shape(**config["shape"]))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval()
+    return network(file, "identity", lambda shape: Identity(Shape(**shape)))[0]

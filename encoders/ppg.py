@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoders.vae import FS_HZ, SAMPLES, STEPS
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "ppg.safetensors"
 STEP = SAMPLES // STEPS  # samples of a latent step
@@ -235,11 +235,8 @@ def opened(file: Path = FILE) -> tuple[PpgToEcg, dict[str, Any]]:
     ------
     MissingModel : where the weights are not there.
     """
-    config, tensors = stored(file, "ppg")
-    shape: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in config["shape"].items()}
-    net = PpgToEcg(Shape(**shape))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval(), config["told"]
+    net, config = network(file, "ppg", lambda shape: PpgToEcg(Shape(**shape)))
+    return net, config["told"]
 
 
 def contrast(one: Tensor, other: Tensor, sharpness: float = 0.07) -> Tensor:

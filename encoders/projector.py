@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "projector.safetensors"
 WHOLE, LEADS, TIMES = 4, 12, 5
@@ -108,7 +108,4 @@ def opened(file: Path = FILE) -> Projector:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "multimodal")
-    net = Projector(Shape(**config["shape"]))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval()
+    return network(file, "multimodal", lambda shape: Projector(Shape(**shape)))[0]

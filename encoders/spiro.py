@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FS_HZ = 100
 SEGMENT = 30  # samples
@@ -158,7 +158,4 @@ def opened(file: Path = FILE) -> SpiroNet:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "spirogram")
-    net = SpiroNet(Shape(**{**config["shape"], "widths": tuple(config["shape"]["widths"])}))
-    net.load_state_dict({key: value.float() for key, value in tensors.items()})
-    return net.eval()
+    return network(file, "spirogram", lambda shape: SpiroNet(Shape(**shape)))[0]

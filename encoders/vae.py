@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.weights import WEIGHTS, stored
+from encoders.weights import WEIGHTS, network
 
 FS_HZ = 100
 SAMPLES = 1000  # 10 s
@@ -143,10 +143,8 @@ def opened(file: Path = FILE) -> tuple[Vae, np.ndarray]:
     ------
     MissingModel : where its weights are not there.
     """
-    config, tensors = stored(file, "vae")
-    net = Vae(Shape(**{**config["shape"], "widths": tuple(config["shape"]["widths"])}))
-    net.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return net.eval(), np.array(config["band"], np.float32)
+    net, config = network(file, "vae", lambda shape: Vae(Shape(**shape)))
+    return net, np.array(config["band"], np.float32)
 
 
 class _Res(nn.Module):

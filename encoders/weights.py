@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def stored(file: Path, recipe: str) -> tuple[dict[str, Any], dict[str, Any]]:
     with safe_open(file, "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no dict
         return json.loads(opened.metadata()["config"]), tensors
+
+
+def network(file: Path, recipe: str, build: Callable[[dict[str, Any]], Any]) -> tuple[Any, dict[str, Any]]:
+    """The network that `build` makes of the sizes in a file's header, with its weights in float32, and the header.
+
+    Raises
+    ------
+    MissingModel : where the file is not there; `recipe` makes it.
+    """
+    config, tensors = stored(file, recipe)
+    net = build({key: tuple(size) if isinstance(size, list) else size for key, size in config["shape"].items()})
+    net.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return net.eval(), config
 
 
 def sha256(file: Path) -> str:
