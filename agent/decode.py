@@ -24,7 +24,7 @@ class Decoder:
         self.reader = model.eval()
         on_cpu = next(model.parameters()).device.type == "cpu"
         half = on_cpu and next(model.parameters()).dtype == torch.float32
-        self.writer: Any = copy.deepcopy(model).to(torch.bfloat16).eval() if half else model
+        self.writer: Any = _halved(model) if half else model
         self.eos = eos
         self._read: list[int] = []  # the tokens whose keys and values `_cache` holds
         self._cache = DynamicCache()
@@ -99,6 +99,12 @@ def _allowed(logits: torch.Tensor, matcher) -> torch.Tensor:
     mask = (bits[:, None] >> torch.arange(8)).bitwise_and(1).flatten()[: len(logits)].bool()
     mask = torch.nn.functional.pad(mask, (0, len(logits) - len(mask)))
     return logits.masked_fill(~mask.to(logits.device), -torch.inf)
+
+
+def _halved(model: Any) -> Any:
+    """A copy in bfloat16: each weight is halved as it is copied, since two whole copies would cost a second."""
+    weights = {id(p): torch.nn.Parameter(p.detach().bfloat16(), requires_grad=False) for p in model.parameters()}
+    return copy.deepcopy(model, weights)
 
 
 def _cast(cache: Any, dtype: torch.dtype) -> DynamicCache:

@@ -19,27 +19,26 @@ from torch import Tensor, nn
 
 from agent.prompts import HISTORY_TURNS
 from encoders import sentence
+from encoders.lora import merge
 from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "intent.safetensors"
 RULED_OUT, CERTAIN = 0.3, 0.75  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
 LONGEST = 128  # tokens
-RANK = 32
+SCALE = 2.0  # of the adapter
 
 
 class Network(nn.Module):
-    """The adapted sentence encoder and a logit a tool; `forward(texts)` -> (texts, tools)."""
+    """The sentence encoder and a logit a tool; `forward(texts)` -> (texts, tools)."""
 
-    def __init__(self, tools: list[str], rank: int = RANK):
+    def __init__(self, tools: list[str]):
         super().__init__()
-        from peft import LoraConfig, get_peft_model
         from transformers import AutoModel, AutoTokenizer, logging
 
         logging.disable_progress_bar()
         self.tools = tools
         self.tokenizer: Any = AutoTokenizer.from_pretrained(sentence.folder())
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["query", "key", "value", "dense"])
-        self.encoder: Any = get_peft_model(AutoModel.from_pretrained(sentence.folder()), config)
+        self.encoder: Any = AutoModel.from_pretrained(sentence.folder())
         self.out = nn.Linear(2 * sentence.WIDTH, len(tools))
 
     def forward(self, texts: list[str]) -> Tensor:
@@ -48,22 +47,15 @@ class Network(nn.Module):
         seen = read["attention_mask"][..., None]
         return self.out(torch.cat([(hidden * seen).sum(1) / seen.sum(1), hidden[:, 0]], dim=1))
 
-    def learnt(self) -> dict[str, Tensor]:
-        """What training changed: the adapter and the last layer."""
-        return {name: value for name, value in self.state_dict().items() if "lora_" in name or name.startswith("out.")}
-
 
 class Intent:
     """A trained network from its file; see the module."""
 
     def __init__(self, file: Path = FILE):
         config, learnt = stored(file, "intent")
-        self.net = Network(config["tools"], config["rank"])
-        missing = self.net.load_state_dict({name: value.float() for name, value in learnt.items()}, strict=False)
-        if missing.unexpected_keys:
-            raise ValueError(f"{file.name} is not of this form: {missing.unexpected_keys[0]}")
-        self.net.encoder = self.net.encoder.merge_and_unload()
-        self.net.eval()
+        self.net = Network(config["tools"]).eval()
+        self.net.out.load_state_dict({name: learnt.pop(f"out.{name}").float() for name in ("weight", "bias")})
+        merge(self.net.encoder, learnt, SCALE)
 
     @torch.inference_mode()
     def probabilities(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from agent import looking, prompts, smollm2
 from agent.prompts import Call
+from encoders.lora import adapted
 from encoders.weights import WEIGHTS, MissingModel
 from tools.errors import MissingWeights
 from tools.registry import MAKERS, TOOLS
@@ -70,9 +71,7 @@ class LocalModel:
             ) from None
         self.tuned = name == DEFAULT and adapter is not None and (adapter / "adapter_model.safetensors").exists()
         if self.tuned and adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            adapted(model, adapter)
         self.opinion = _opinion() if self.tuned else None
         self.projector: Any = _projector() if self.tuned else None
         self._drawing: Any = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.intent import Intent, Network, told
+from agent.intent import Intent, told
 from agent.llm import ABSENT, LocalModel
 from tools.registry import TOOLS
 from training import intent
@@ -70,7 +70,7 @@ def test_the_language_model_writes_calls_of_exactly_the_settled_tools(tiny_model
 
 def test_it_learns_and_its_file_gives_the_same_opinion(tmp_path):
     torch.manual_seed(0)
-    net = Network(TOOLS_OF_TESTS, rank=4)
+    net = intent.adapting(TOOLS_OF_TESTS, rank=4)
     turns = [
         {"recordings": [], "history": [], "user": text, "calls": [{"name": tool, "arguments": {}}]}
         for tool, texts in SAYINGS.items()
@@ -86,7 +86,8 @@ def test_it_learns_and_its_file_gives_the_same_opinion(tmp_path):
     assert intent.loss_of(net.eval(), turns).item() < first / 3
     file = tmp_path / "intent.safetensors"
     config = json.dumps({"tools": net.tools, "rank": 4})
-    save_file({name: value.contiguous() for name, value in net.learnt().items()}, file, metadata={"config": config})
+    kept = {name: value.contiguous() for name, value in intent.learnt(net).items()}
+    save_file(kept, file, metadata={"config": config})
     opened = Intent(file)
     question = "what is the heart rate"
     with torch.inference_mode():

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from encoders.lora import adapted, merge
 from training import tool_use, tool_use_texts
 from training.tool_use_texts import encode
 
@@ -112,7 +113,10 @@ def test_the_adapter_loads_into_the_whole_model(tiny_model, tmp_path, model):
     for name, value in tuned.named_parameters():
         if "lora_B" in name:
             assert value.abs().sum() > 0, name
-    assert not torch.allclose(plain, tuned(ids).logits)
+    with_adapter = tuned(ids).logits
+    assert not torch.allclose(plain, with_adapter, atol=1e-3)
+    merged = adapted(tuned.unload(), tmp_path)  # without peft, as the program opens it
+    torch.testing.assert_close(merged(ids).logits, with_adapter, atol=1e-4, rtol=0)
     again = tool_use.opened(tmp_path, 2)
     assert {int(name.split("layers.")[1].split(".")[0]) for name in again} == {0, 1}
 
@@ -122,3 +126,16 @@ def test_batches_hold_every_example_once():
     made = tool_use.batches(examples, 60, random.Random(0))
     assert sorted(len(one[0]) for batch in made for one in batch) == list(range(3, 40))
     assert all(len(batch) == 1 or len(batch) * max(len(one[0]) for one in batch) <= 60 for batch in made)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "says"),
+    [
+        ("model.layers.9.mlp.up_proj.lora_A.weight", (4, 64), "has no layer model.layers.9"),
+        ("model.layers.1.mlp.up_proj.lora_A.weight", (4, 64), "does not fit layer model.layers.1.mlp.up_proj"),
+        ("model.layers.1.mlp.up_proj.lora_B.weight", (64, 4), "no part of a LoRA pair"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(model, name, shape, says):
+    with pytest.raises(ValueError, match=says):
+        merge(model, {f"base_model.model.{name}": torch.zeros(shape)}, 2.0)

@@ -25,6 +25,7 @@ from transformers import DynamicCache
 from agent import smollm2
 from agent.copypaste import Ask, Composed, Steps
 from agent.prompts import Message
+from encoders.lora import adapted
 
 BATCH = 16
 ASKED = "\nAnswer:"
@@ -162,7 +163,5 @@ def opened(base: str | Path | None = None, adapter: Path | None = None, quiet: b
     source = base or smollm2.convert()
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        adapted(model, adapter)
     return Writer(model, AutoTokenizer.from_pretrained(source), quiet=quiet)

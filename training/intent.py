@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from agent.intent import RANK, Network, told
+from agent.intent import SCALE, Network, told
 from encoders.weights import stored
 from tools.registry import MAKERS, TOOLS
 from training import tool_use_data
@@ -30,10 +31,23 @@ from training.cards import write_card
 from training.tool_use_texts import plain, told_apart
 from training.tool_use_written import written
 
-BATCH, LR = 32, 1e-3
+BATCH, LR, RANK = 32, 1e-3, 32
 DIALOGUES = 1500  # from templates, an epoch
 VALIDATION = Path(__file__).parent / "data" / "tool_use_validation.jsonl"
 Turn = dict[str, Any]
+
+
+def adapting(tools: list[str], rank: int) -> Network:
+    """The network of agent/intent.py with an adapter that learns; the sentence encoder itself does not."""
+    net = Network(tools)
+    config = LoraConfig(r=rank, lora_alpha=int(SCALE * rank), target_modules=["query", "key", "value", "dense"])
+    net.encoder = get_peft_model(net.encoder, config)
+    return net
+
+
+def learnt(net: Network) -> dict[str, torch.Tensor]:
+    """What training changes: the adapter and the last layer."""
+    return {name: value for name, value in net.state_dict().items() if "lora_" in name or name.startswith("out.")}
 
 
 def turns(epoch: int) -> list[Turn]:
@@ -85,7 +99,7 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
 def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """The network of the best epoch and its figures on validation."""
     torch.manual_seed(args.seed)
-    net = Network(sorted(TOOLS), args.rank)
+    net = adapting(sorted(TOOLS), args.rank)
     if args.start:
         net.load_state_dict({k: v.float() for k, v in stored(args.start, "intent")[1].items()}, strict=False)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -118,8 +132,8 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         print(figures, flush=True)
         if figures["right"] >= best["right"]:
             best = figures
-            torch.save(net.learnt(), args.out / "intent-best.pt")
-        state = {"net": net.learnt(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
+            torch.save(learnt(net), args.out / "intent-best.pt")
+        state = {"net": learnt(net), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
         torch.save(state, state_file)
     net.load_state_dict(torch.load(args.out / "intent-best.pt", weights_only=True), strict=False)
     return net, best
@@ -130,7 +144,7 @@ def main() -> None:
     net, figures = train(args)
     file = args.out / "intent.safetensors"
     config = json.dumps({"tools": net.tools, "rank": args.rank})
-    save_file({k: v.half().contiguous() for k, v in net.learnt().items()}, file, metadata={"config": config})
+    save_file({k: v.half().contiguous() for k, v in learnt(net).items()}, file, metadata={"config": config})
     write_card(file, {
         "name": "intent",
         "what": "LoRA adapter of all-MiniLM-L6-v2: which tools a request is about, beside the language model's choice",
