@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from agent import looking, prompts, smollm2
+from agent import looking, prompts, smollm2, stated
 from agent.prompts import Call
 from encoders.lora import adapted
 from encoders.weights import WEIGHTS, MissingModel
@@ -101,6 +101,7 @@ class LocalModel:
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
             searches[0]["arguments"]["query"] = question[:QUERY]
+        calls = [stated.checked(call, question, history) for call in calls]
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
         first = made[0] if made else len(calls)  # what follows may be about what it makes
         return [call for i, call in enumerate(calls) if i > first or call["arguments"].get("recording") != ABSENT]

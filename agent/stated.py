@@ -1,0 +1,124 @@
+"""What the person says of the patient, for a tool's arguments: age, sex, height, weeks of gestation.
+
+    checked({"name": "read_spirogram", "arguments": {"recording": "spirogram-1", "age": 45}},
+            "a woman of 54, 1.62 m, is that obstruction?", [])   ->   age 54, sex "F", height_cm 162
+
+A small language model miscopies numbers and makes up what was not said, so a call holds what these patterns hear, and
+of the model's own numbers those alone that stand in the words. English, with a little of seven other languages.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from agent.prompts import Call
+
+YEARS = r"(?:y\b|yo\b|y/o|y\.o|yrs?\b|years?\b|[- ]year|Jahre?\b|jährig|J\b|ans\b|años|anni\b|anos\b|jaar\b|år\b)"
+AGES = (
+    rf"\b(\d{{1,3}}(?:\.\d)?)[ -]?{YEARS}",
+    r"\b(?:aged?|at|Alter|âge|edad|età|idade)[: ]+(?:is |of |now )?(\d{1,3})\b(?! ?(?:cm|kg|%|weeks|w\b))",
+    r"\b(?:wom[ae]n|man|lady|male|female|girl|boy|chap|gentleman|Frau|Mann|femme|homme|mujer|hombre|vrouw)"
+    r"(?:,| of| is| at| von| de| van)? (\d{1,3})\b(?! ?(?:cm|kg))",
+    r"\b(?:s?he|patient|who|I)(?:'s|'m| is| am) (\d{1,3})\b(?! ?(?:cm|kg))",
+    r"(?<![\d.,])(\d{1,3}) ?[MF]\b",
+    r"(?<![\d'’])\b[MF] ?(\d{2})\b(?! ?(?:cm|kg))",
+)
+CENTIMETRES = r"\b(1\d\d|2[0-2]\d|[89]\d)(?:\.\d)? ?-?cm\b"
+METRES = r"\b([12]) ?[.,m] ?(\d\d) ?(?:m\b|metres|meters|tall|mètres?|groß|,|;|\.|\?|!|$)"
+FEET = r"\b([3-7]) ?(?:'|’|ft|feet|foot) ?(?:(\d{1,2}) ?(?:\"|”|''|in\b|inch)?)?"
+TALL = r"\b(?:height|tall|size|Größe|taille)[: ]+(?:is |of )?(\d{3})\b|\b(\d{3}) tall\b"
+LETTER = r"(?<!\d)(?<!\d )(?<!['’])\b"  # no metre, no "I'm"
+FEMALE = (
+    rf"{LETTER}[fw]\b|"
+    r"\b(?:female|wom[ae]n|lady|ladies|girl|she|her|hers|mrs|ms|miss|mother|mum|mom|wife|sister|daughter|aunt|"
+    r"grandma|grandmother|granny|frau|weiblich|patientin|mutter|oma|tochter|femme|mère|fille|elle|patiente|"
+    r"hija|dochter|mevrouw|kvinna|mujer|señora|madre|mamá|abuela|donna|signora|nonna|mulher|senhora|mãe|vrouw|moeder)\b"
+)
+MALE = (
+    rf"{LETTER}m\b|"
+    r"\b(?:male|man|men|gentleman|boy|chap|guy|bloke|he|his|him|mr|father|dad|husband|brother|son|uncle|"
+    r"grandpa|grandfather|herr|mann|männlich|vater|opa|sohn|homme|père|fils|varón|hijo|zoon|meneer|"
+    r"hombre|señor|padre|papá|abuelo|uomo|signore|nonno|homem|senhor|pai|vader)\b"
+)
+PLUS = r"\b([2-4]\d) ?(?:w|wks?|weeks?|SSW)? ?(?:\+|and|plus|et|und|y) ?([0-6])(?: ?d(?:ays?)?| ?/ ?7)?\b"
+WEEKS = r"\b([2-4]\d)(?:[.,](\d))? ?-?(?:w\b|wks?\b|weeks?|SSW|SA\b|semaines|semanas|settimane|weken|Wochen)"
+DAYS = r"\b([12]\d\d|3[0-2]\d) ?(?:d\b|days|Tagen?|jours|días|giorni|dias|dagen)"
+SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:-\w+)?|hundred|a dozen|pair)\b"
+
+
+def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
+    """The call with what was said, now or of this recording before, in place of what the model gave."""
+    name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
+    same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
+    texts = [question, *(turn["user"] for turn in reversed(same))]
+    if call["name"] == "read_spirogram":
+        arguments = {key: value for key, value in arguments.items() if key not in ("age", "sex", "height_cm")}
+        own = {key: value for key, value in call["arguments"].items() if _said(value, texts)}
+        arguments |= {key: own[key] for key in ("age", "height_cm") if key in own} | _first(texts, age, sex, height_cm)
+    elif call["name"] == "estimate_fetal_age":
+        arguments = {key: value for key, value in arguments.items() if key not in ("weeks", "gestational_age_days")}
+        arguments |= _first(texts, gestational_age_days)
+    elif call["name"] == "generate_ecg":
+        arguments = {k: v for k, v in arguments.items() if k not in ("seed", "count") or _said(v, texts)}
+    return {**call, "arguments": arguments}
+
+
+def age(text: str) -> float | None:
+    """Years."""
+    found = next((m for pattern in AGES for m in re.finditer(pattern, text, re.IGNORECASE)), None)
+    if found:
+        return float(found[1])
+    bare = [float(one) for one in _bare(text) if 3 <= float(one) <= 99 and "." not in one]
+    return bare[0] if len(bare) == 1 else None
+
+
+def sex(text: str) -> str | None:
+    """ "F", "M", or None where neither or both are heard."""
+    heard = [letter for letter, words in (("F", FEMALE), ("M", MALE)) if re.search(words, text, re.IGNORECASE)]
+    if not heard:
+        heard = [letter.upper() for letter in re.findall(r"\b\d{1,3} ?([MFmf])\b", text)]
+    return heard[0] if len(set(heard)) == 1 else None
+
+
+def height_cm(text: str) -> float | None:
+    if found := re.search(CENTIMETRES, text, re.IGNORECASE):
+        return float(found[1])
+    if found := re.search(METRES, text, re.IGNORECASE):
+        return float(found[1] + found[2])
+    if found := re.search(FEET, text, re.IGNORECASE):
+        return round(30.48 * int(found[1]) + 2.54 * int(found[2] or 0), 1)
+    if found := re.search(TALL, text, re.IGNORECASE):
+        return float(found[1] or found[2])
+    bare = [float(one) for one in _bare(text) if 100 <= float(one) <= 220]
+    return bare[0] if len(bare) == 1 else None
+
+
+def gestational_age_days(text: str) -> float | None:
+    """ "39+2", "40 weeks", "38.5 wk" or "279 days", in days."""
+    if found := re.search(PLUS, text, re.IGNORECASE):
+        return 7.0 * int(found[1]) + int(found[2])
+    if found := re.search(WEEKS, text, re.IGNORECASE):
+        return round(7 * float(f"{found[1]}.{found[2] or 0}"), 1)
+    found = re.search(DAYS, text, re.IGNORECASE)
+    return float(found[1]) if found else None
+
+
+def _first(texts: list[str], *hearers: Any) -> dict[str, Any]:
+    """What each of `hearers` hears, in the newest text where it hears something."""
+    heard = {hear.__name__: next((v for v in map(hear, texts) if v is not None), None) for hear in hearers}
+    return {name: value for name, value in heard.items() if value is not None}
+
+
+def _bare(text: str) -> list[str]:
+    """Numbers that stand alone between commas, as in "f, 33, 171"."""
+    return re.findall(
+        r"(?:^|[,;:/?!(]|\. ) ?(?:[mf] )?(\d+(?:\.\d+)?) ?(?:[mf] ?)?(?=$|[,;:/.?!)])", text, re.IGNORECASE
+    )
+
+
+def _said(value: Any, texts: list[str]) -> bool:
+    """Whether a number of the model's stands in the words, in digits or, as far as can be told, spelt."""
+    if not isinstance(value, int | float):
+        return True
+    return any(re.search(rf"(?<![\d.]){value:g}(?![\d.]*\d)", text) or re.search(SPELT, text, re.I) for text in texts)

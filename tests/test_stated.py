@@ -1,0 +1,69 @@
+"""What the person says of the patient reaches the tool, and nothing that nobody said does."""
+
+import pytest
+
+from agent import stated
+
+
+@pytest.mark.parametrize(
+    ("text", "age", "sex", "height_cm"),
+    [
+        ("a woman of 54, 1.62 m, is that obstruction?", 54, "F", 162),
+        ("54F 162cm obstruction?", 54, "F", 162),
+        ("fev1 % predicted, f, 33, 171", 33, "F", 171),
+        ("spirometry (M/58/177)", 58, "M", 177),
+        ("He wheezes. What do the airways say, he's 46 and 5'11\"", 46, "M", 180.3),
+        ("Volume expiré max par seconde ? Homme, 49 ans, 1m78", 49, "M", 178),
+        ("Lufu auswerten: w, 54 J, 164 cm", 54, "F", 164),
+        ("Is this spirogram normal for an 11-year-old boy of 145 cm?", 11, "M", 145),
+        ("I'm a spray painter, 41, 1.80 m, male", 41, "M", 180),
+        ("forgot to say: height 164", None, None, 164),
+        ("I'm 73", 73, None, None),
+        ("ratio under 0.7?", None, None, None),
+        ("is FEF25-75 low? FEV1 2.4 L in 6 s, GLI 2012", None, None, None),
+        ("my wife says that I, her husband, wheeze", None, None, None),
+    ],
+)
+def test_age_sex_and_height_are_heard(text, age, sex, height_cm):
+    assert (stated.age(text), stated.sex(text), stated.height_cm(text)) == (age, sex, height_cm)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("how old is the fetus? dates say 39+2", 275),
+        ("term is 40 weeks", 280),
+        ("38.5 wk by scan", 269.5),
+        ("39 weeks and 3 days", 276),
+        ("34 SSW", 238),
+        ("day count: 279 days", 279),
+        ("mum has a fever of 39", None),
+        ("baseline about 140, paper 3 cm/min", None),
+    ],
+)
+def test_weeks_are_heard_as_days(text, days):
+    assert stated.gestational_age_days(text) == days
+
+
+def test_the_model_s_own_number_stands_only_where_it_was_said():
+    def given(text, history=(), **arguments):
+        call = {"name": "read_spirogram", "arguments": {"recording": "spirogram-1", **arguments}}
+        return stated.checked(call, text, list(history))["arguments"]
+
+    assert given("is it obstructed?", age=45, sex="M", height_cm=170) == {"recording": "spirogram-1"}
+    assert given("asthma? male forty-seven", age=47)["age"] == 47  # spelt: the model's reading is all there is
+    assert given("spirometry, age 61", age=16)["age"] == 61
+    before = {"user": "FEV1 please, male of 39", "calls": [{"name": "read_spirogram", "arguments": given("")}]}
+    assert given("and at 182 cm?", [before]) == {"recording": "spirogram-1", "age": 39, "sex": "M", "height_cm": 182}
+    other = {"user": "woman of 80", "calls": [{"name": "read_spirogram", "arguments": {"recording": "spirogram-2"}}]}
+    assert "age" not in given("FEV1?", [other]), "another person's age"
+
+
+def test_seed_and_count_are_those_asked_for():
+    def given(text, **arguments):
+        call = {"name": "generate_ecg", "arguments": {"prompt": "atrial fibrillation", **arguments}}
+        return stated.checked(call, text, [])["arguments"]
+
+    assert given("draw atrial fibrillation", count=4, seed=7) == {"prompt": "atrial fibrillation"}
+    assert given("draw 4 of atrial fibrillation, seed 77", count=4, seed=77)["seed"] == 77
+    assert given("three drawings of atrial fibrillation", count=3)["count"] == 3
