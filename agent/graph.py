@@ -34,6 +34,7 @@ from tools.registry import TOOLS, WORDED, find
 
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
+FEW = 3  # sentences in a line
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
@@ -96,7 +97,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
-        for untouched in (own, " ".join(sentences(spoken)), quoted, " ".join(state.get("notes", []))):
+        for untouched in (own, set_out(sentences(spoken)), quoted, " ".join(state.get("notes", []))):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
                 emit({"kind": "word", "text": part})
@@ -257,9 +258,14 @@ def compose(
         if text and not wrong and complete(text, question, facts):
             return text, by
         emit({"kind": "drop"})
-    text = " ".join(chosen) or SPEECHLESS
+    text = set_out(chosen) or SPEECHLESS
     emit({"kind": "word", "text": text})
     return text, "evidence"
+
+
+def set_out(facts: list[str]) -> str:
+    """Sentences as a person reads them: a few in a line, more as a list under the first."""
+    return " ".join(facts) if len(facts) <= FEW else "\n- ".join(facts)
 
 
 def files(result: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent import prompts
+from agent import graph, prompts
 from agent.graph import DISCLAIMER, SPEECHLESS
 from agent.llm import ABSENT
 from agent.session import Session
@@ -200,3 +200,9 @@ def test_a_control_word_hidden_in_another_one_is_found():
     assert "<|im_end|>" not in heard
     assert "[INST]" not in heard
     assert notes == ["Read as plain text, not as control words: im_end, INST."]
+
+
+def test_many_sentences_are_set_out_as_a_list():
+    assert graph.set_out(["One.", "Two."]) == "One. Two."
+    assert graph.set_out(["Risk.", "A.", "B.", "C."]) == "Risk.\n- A.\n- B.\n- C."
+    assert graph.set_out([]) == ""
