@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -95,12 +96,22 @@ def test_ids_are_stable_and_every_question_names_real_ones():
     assert len(set(ids)) == len(ids)
     assert "qt/bazett-correction" in ids
     for name, some, none in (("validation", 80, 30), ("test", 130, 40)):
-        asked = questions(name)
-        assert sum(bool(one["ids"]) for one in asked) >= some
-        assert sum(not one["ids"] for one in asked) >= none
-        assert all(set(one["ids"]) <= set(ids) for one in asked)
+        posed = questions(name)
+        assert sum(bool(one["ids"]) for one in posed) >= some
+        assert sum(not one["ids"] for one in posed) >= none
+        assert all(set(one["ids"]) <= set(ids) for one in posed)
     both = [one["question"].lower() for name in ("validation", "test") for one in questions(name)]
     assert len(set(both)) == len(both)
+
+
+def test_every_passage_is_asked_for_and_no_question_that_judges_is_among_them():
+    written = retrieval.asked()
+    count = Counter(name for name, _ in written)
+    assert set(count) == {one.id for one in handbook()}
+    assert min(count.values()) >= 4
+    judging = {one["question"].lower() for name in ("validation", "test") for one in questions(name)}
+    assert not judging & {question.lower() for _, question in written}
+    assert not judging & {line.lower() for line in retrieval.elsewhere()}
 
 
 def test_the_glossary_speaks_the_words_of_the_handbook():

@@ -3,10 +3,12 @@
     shelf = library()                     the handbook and the user's documents, read once
     found = scores(shelf, "QTc limits")   (passages,) probability that each answers; below THRESHOLD none does
 
-Four figures of a passage go into one logistic: the cosine of its nearest sentence, its BM25 beside the best of all,
-the share of the question's words that it holds (rare words count more), and how near the question is to subjects
-that the handbook leaves out (elsewhere.txt). Lay words, abbreviations and brand names are searched by the
-handbook's words too (glossary.txt). Vectors of the handbook are made at the first search and kept in the cache.
+Figures of a passage go into one logistic: the cosine of its nearest sentence, its BM25 beside the best of all, the
+share of the question's words that it holds (rare words count more), and how near the question, in the handbook's words
+and in those of the person, is to what the handbook leaves out (elsewhere.txt) and to questions that the passage answers
+(asked.txt: a paragraph does not show how people will ask for it; after arXiv 1904.08375). Lay words,
+abbreviations and brand names are searched by the handbook's words too (glossary.txt). Vectors of the handbook are made
+at the first search and kept in the cache.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ from tools import documents
 from tools.passages import Passage, handbook
 
 # Chosen on training/data/retrieval_validation.jsonl by: python -m training.retrieval
-WEIGHTS = (6.47, 6.23, 2.14, -3.15)  # nearest sentence, BM25, words held, near elsewhere
-BIAS = -10.07
-THRESHOLD = 0.213
+WEIGHTS = (3.04, 5.21, 0.81, -1.87, -3.25, 4.63, 6.57)  # sentence, BM25, words held, 2 of elsewhere, 2 of asked
+BIAS = -11.35
+THRESHOLD = 0.193
 
 K1, B = 1.2, 0.3  # of BM25: paragraphs are of like length
+NAMED = 0.5  # least probability of a passage whose topic holds every word of the question: "Sgarbossa criteria"
 NEUTRAL = 0.3  # nearness to elsewhere for the user's own documents, whose subjects are not known
 STOP = frozenset(
     "a an the and or of in on at to for is are was were be been being it its it's this that these those with by as "
@@ -51,14 +54,18 @@ class Library:
     yours: np.ndarray  # (passages,) whether it is of the user's documents
     words: bm25s.BM25
     holders: dict[str, np.ndarray]  # word -> passages that hold it
+    topics: tuple[tuple[frozenset[str], frozenset[str]], ...]  # (passages,) words of its topic, of subject and source
     elsewhere: np.ndarray  # (subjects, width)
+    asked: np.ndarray  # (questions, width) that the handbook answers
+    answers: np.ndarray  # (questions,) by which passage
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
     """A question beside every passage."""
 
-    figures: np.ndarray  # (passages, 4), in the order of WEIGHTS
+    figures: np.ndarray  # (passages, 7), in the order of WEIGHTS
+    named: np.ndarray  # (passages,) whether its topic holds every word of the question
     sentences: np.ndarray  # (sentences,) cosine of each
 
 
@@ -79,6 +86,8 @@ def _library(state: object) -> Library:
     texts = [tokens(one.searched()) for one in shelf]
     words = bm25s.BM25(k1=K1, b=B)
     words.index(texts, show_progress=False)
+    place = {one.id: i for i, one in enumerate(shelf)}
+    written = asked()
     holders: dict[str, list[int]] = {}
     for i, text in enumerate(texts):
         for word in set(text):
@@ -90,30 +99,39 @@ def _library(state: object) -> Library:
         np.arange(len(shelf)) >= len(passages),
         words,
         {word: np.array(rows) for word, rows in holders.items()},
-        _kept("elsewhere", _lines("elsewhere.txt")),
+        tuple((frozenset(tokens(one.title)), frozenset(tokens(f"{one.subject} {one.source}"))) for one in shelf),
+        _kept("elsewhere", elsewhere()),
+        _kept("asked", [question for _, question in written]),
+        np.array([place[name] for name, _ in written]),
     )
 
 
 def scores(shelf: Library, search: Search) -> np.ndarray:
     """(passages,) probability that a passage answers, by the validation questions."""
-    return 1 / (1 + np.exp(-(search.figures @ np.array(WEIGHTS) + BIAS)))
+    sure = 1 / (1 + np.exp(-(search.figures @ np.array(WEIGHTS) + BIAS)))
+    return np.where(search.named, np.maximum(sure, NAMED), sure)
 
 
 def search(shelf: Library, question: str) -> Search:
     """Compare a question with every passage."""
     alike = synonyms(question)
-    asked = " ".join([question, *(words for _, words in alike)])
-    vector = embed([asked])[0]
+    meant = " ".join([question, *(words for _, words in alike)])
+    vector, as_said = embed([meant, question])
     near = shelf.vectors @ vector
-    bm25 = by_words(shelf, tokens(asked))
-    far = np.where(shelf.yours, NEUTRAL, (shelf.elsewhere @ vector).max())
+    bm25 = by_words(shelf, tokens(meant))
+    both = np.stack([vector, as_said], axis=1)
+    far = np.where(shelf.yours[:, None], NEUTRAL, (shelf.elsewhere @ both).max(0))
+    nearest = np.maximum.reduceat(near, shelf.starts)
+    to_written = np.repeat(np.where(shelf.yours, nearest, -1.0)[:, None], 2, axis=1)  # (passages, 2); yours have none
+    np.maximum.at(to_written, shelf.answers, shelf.asked @ both)
     figures = [
-        np.maximum.reduceat(near, shelf.starts),
+        nearest,
         bm25 / max(bm25.max(), 1e-9),
         _held(shelf, question, alike),
-        far,
+        *far.T,
+        *to_written.T,
     ]
-    return Search(np.stack(figures, axis=1), near)
+    return Search(np.stack(figures, axis=1), _named(shelf, question, alike), near)
 
 
 def by_words(shelf: Library, words: list[str]) -> np.ndarray:
@@ -125,18 +143,39 @@ def by_words(shelf: Library, words: list[str]) -> np.ndarray:
 def _held(shelf: Library, question: str, alike: list[tuple[str, str]]) -> np.ndarray:
     """(passages,) share of the question's words that each passage holds, itself or by a synonym."""
     groups = [set(tokens(f"{said} {words}")) for said, words in alike]
-    named = {word for said, _ in alike for word in WORD.findall(said.lower())}
-    groups += [set(tokens(word)) for word in dict.fromkeys(WORD.findall(question.lower())) if word not in named]
+    groups += [set(tokens(word)) for word in _others(question, alike)]
     held, whole = np.zeros(len(shelf.passages)), 1e-9
-    for group in groups:
+    for group in filter(None, groups):
         rows = [shelf.holders[word] for word in group if word in shelf.holders]
-        if group:
-            rarest = min(map(len, rows), default=0)
-            weight = float(np.log((len(shelf.passages) + 1) / (rarest + 0.5)))
-            whole += weight
-            if rows:
-                held[np.unique(np.concatenate(rows))] += weight
+        rarest = min(map(len, rows), default=0)
+        weight = float(np.log((len(shelf.passages) + 1) / (rarest + 0.5)))
+        whole += weight
+        if rows:
+            held[np.unique(np.concatenate(rows))] += weight
     return held / whole
+
+
+def _named(shelf: Library, question: str, alike: list[tuple[str, str]]) -> np.ndarray:
+    """(passages,) whether topic and source hold every word of the question, and the topic most of them."""
+    ways = [[set(tokens(said)), set(tokens(words))] for said, words in alike]
+    ways += [[set(tokens(word))] for word in _others(question, alike)]
+    asked = [way for way in ways if way[0]]
+
+    def holds(words: frozenset[str], way: list[set[str]]) -> bool:
+        return any(one <= words for one in way)
+
+    return np.array([
+        bool(asked)
+        and sum(holds(topic, way) for way in asked) > len(asked) / 2
+        and all(holds(topic | source, way) for way in asked)
+        for topic, source in shelf.topics
+    ])  # fmt: skip
+
+
+def _others(question: str, alike: list[tuple[str, str]]) -> list[str]:
+    """The words of a question that are in no entry of the glossary."""
+    known = {word for said, _ in alike for word in WORD.findall(said.lower())}
+    return [word for word in dict.fromkeys(WORD.findall(question.lower())) if word not in known]
 
 
 def tokens(text: str) -> list[str]:
@@ -168,6 +207,22 @@ def _glossary() -> tuple[dict[str, str], re.Pattern[str]]:
         known |= {one: f"{known[one]} {called}" if one in known else called for one in said.split(", ")}
     longest_first = sorted(map(re.escape, known), key=len, reverse=True)
     return known, re.compile(rf"(?<![\w-])({'|'.join(longest_first)})(?![\w-])", re.IGNORECASE)
+
+
+def asked() -> list[tuple[str, str]]:
+    """(id of a passage of the handbook, a question that it answers, as people put it)."""
+    found, name = [], ""
+    for line in _lines("asked.txt"):
+        if line.startswith("["):
+            name = line.strip("[]")
+        else:
+            found.append((name, line))
+    return found
+
+
+def elsewhere() -> list[str]:
+    """Subjects and questions that the handbook has nothing on."""
+    return _lines("elsewhere.txt")
 
 
 def _lines(name: str) -> list[str]:

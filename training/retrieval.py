@@ -1,4 +1,4 @@
-"""How sure is sure enough: fit the four weights and the threshold of tools/retrieval.py.
+"""How sure is sure enough: fit the weights and the threshold of tools/retrieval.py.
 
     python -m training.retrieval          prints the lines to put there
 
@@ -39,7 +39,7 @@ def main() -> None:
     right = np.zeros(figures.shape[:2], bool)
     for row, one in enumerate(asked):
         right[row, [place[name] for name in one["ids"]]] = True
-    rough = figures[..., 0] + 0.2 * figures[..., 1]
+    rough = figures[..., 0] + 0.2 * figures[..., 1] + 0.5 * figures[..., -1]
     first = (-rough).argsort(1).argsort(1) < FIRST
 
     def fit(rows: np.ndarray) -> LogisticRegression:
