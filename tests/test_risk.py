@@ -133,6 +133,7 @@ def test_every_feature_has_words():
     assert "little sign of sinus rhythm" in said("p_SR", 0.02, {"p_SR": [0.3, 0.6, 0.9]})
     assert said("p_CRBBB", 0.06, {"p_CRBBB": [0.0, 0.0, 0.03]}).startswith("more sign of complete right bundle")
     assert said("V2_st60_mv", None, {}) == "V2 st60 not measured"
+    assert said("pvc_coupling_percent", None, {}).startswith("no ventricular beats")
 
 
 def test_fibrillation_runs_and_beats_do_not():

@@ -57,6 +57,7 @@ PHRASES: dict[str, tuple[str, str, str, str]] = {
     "t_alternans_percent": ("T-wave alternans", "% of QRS height", "T-wave alternans", "little T-wave alternans"),
     "age": ("age", "years", "a high age", "a low age"),
 }  # fmt: skip
+ABSENT = {"pvc_coupling_percent": "no ventricular beats whose coupling could be measured"}  # where that is a fact itself
 UNITS = {"mv": "mV", "ms": "ms", "bpm": "bpm", "deg": "°", "percent": "%", "uvs": "µV·s", "cm": "cm", "kg": "kg"}
 FOUND, HARDLY = 0.5, 0.1  # a probability is said as the finding itself; as little sign of it
 TOLD = 5  # contributions in sentences
@@ -93,7 +94,7 @@ def said(feature: str, value: float | None, usual: dict[str, list[float]]) -> st
     """The feature and its value as a phrase, with the cohort's quartiles as the measure of high and low."""
     name, unit, high, low = known(feature)
     if value is None:
-        return f"{name} not measured"
+        return ABSENT.get(feature.removeprefix("strip_"), f"{name} not measured")
     first, _, third = usual.get(feature, (value, value, value))
     if first == third == value:
         return f"{name} ({amount(value, unit)})"
