@@ -57,7 +57,7 @@ PHRASES: dict[str, tuple[str, str, str, str]] = {
     "t_alternans_percent": ("T-wave alternans", "% of QRS height", "T-wave alternans", "little T-wave alternans"),
     "age": ("age", "years", "a high age", "a low age"),
 }  # fmt: skip
-ABSENT = {"pvc_coupling_percent": "no ventricular beats whose coupling could be measured"}  # where that is a fact itself
+ABSENT = {"pvc_coupling_percent": "no ventricular beats whose coupling could be measured"}  # a fact in itself
 UNITS = {"mv": "mV", "ms": "ms", "bpm": "bpm", "deg": "°", "percent": "%", "uvs": "µV·s", "cm": "cm", "kg": "kg"}
 FOUND, HARDLY = 0.5, 0.1  # a probability is said as the finding itself; as little sign of it
 TOLD = 5  # contributions in sentences
