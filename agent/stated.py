@@ -15,33 +15,35 @@ from typing import Any
 from agent.prompts import Call
 
 YEARS = r"(?:y\b|yo\b|y/o|y\.o|yrs?\b|years?\b|[- ]year|Jahre?\b|jährig|J\b|ans\b|años|anni\b|anos\b|jaar\b|år\b)"
+LASTING = "for last past smoked after over about seit depuis hace al".split()  # no age follows these
 AGES = (
-    rf"\b(\d{{1,3}}(?:\.\d)?)[ -]?{YEARS}",
-    r"\b(?:aged?|at|Alter|âge|edad|età|idade)[: ]+(?:is |of |now )?(\d{1,3})\b(?! ?(?:cm|kg|%|weeks|w\b))",
+    "".join(rf"(?<!\b{word} )" for word in LASTING)
+    + rf"\b(\d{{1,3}}(?:\.\d)?)[ -]?{YEARS}(?!\w* (?:ago|later|of|smok|before|after))",
+    r"\b(?:aged?|Alter|âge|edad|età|idade)[: ]+(?:is |of |now )?(\d{1,3})\b(?! ?(?:cm|kg|%|weeks|w\b))",
     r"\b(?:wom[ae]n|man|lady|male|female|girl|boy|chap|gentleman|Frau|Mann|femme|homme|mujer|hombre|vrouw)"
     r"(?:,| of| is| at| von| de| van)? (\d{1,3})\b(?! ?(?:cm|kg))",
     r"\b(?:s?he|patient|who|I)(?:'s|'m| is| am) (\d{1,3})\b(?! ?(?:cm|kg))",
     r"(?<![\d.,])(\d{1,3}) ?[MF]\b",
-    r"(?<![\d'’])\b[MF] ?(\d{2})\b(?! ?(?:cm|kg))",
+    r"(?<![\d'’])(?<!\d )\b[MF] ?(\d{2})\b(?! ?(?:cm|kg))",
 )
 CENTIMETRES = r"\b(1\d\d|2[0-2]\d|[89]\d)(?:\.\d)? ?-?cm\b"
-METRES = r"\b([12]) ?[.,m] ?(\d\d) ?(?:m\b|metres|meters|tall|mètres?|groß|,|;|\.|\?|!|$)"
-FEET = r"\b([3-7]) ?(?:'|’|ft|feet|foot) ?(?:(\d{1,2}) ?(?:\"|”|''|in\b|inch)?)?"
+METRES = r"\b([12]) ?(?:m ?(\d\d)\b|[.,] ?(\d\d) ?(?:m\b|metres|meters|tall|mètres?|groß))"  # a bare 1.85 may be litres
+ALONE = r"[,;] ?(1\.[3-9]\d|2\.0\d) ?(?=$|[,;?!)]|\.\s|\.$)"  # but not after the name of a volume
+FEET = r"\b([3-7]) ?(?:['’] ?(\d{1,2})\b|(?:ft|feet|foot)\b ?(\d{1,2})?)"
 TALL = r"\b(?:height|tall|size|Größe|taille)[: ]+(?:is |of )?(\d{3})\b|\b(\d{3}) tall\b"
-LETTER = r"(?<!\d)(?<!\d )(?<!['’])\b"  # no metre, no "I'm"
+LETTER = r"(?<!\d)(?<!\d )(?<!['’])\b{}\b(?!/(?!\d))"  # no metre, no "I'm", no "w/"
 FEMALE = (
-    rf"{LETTER}[fw]\b|"
-    r"\b(?:female|wom[ae]n|lady|ladies|girl|she|her|hers|mrs|ms|miss|mother|mum|mom|wife|sister|daughter|aunt|"
+    LETTER.format("[fw]")
+    + r"|\b(?:female|wom[ae]n|lady|ladies|girl|she|her|hers|mrs|ms|miss|mother|mum|mom|wife|sister|daughter|aunt|"
     r"grandma|grandmother|granny|frau|weiblich|patientin|mutter|oma|tochter|femme|mère|fille|elle|patiente|"
     r"hija|dochter|mevrouw|kvinna|mujer|señora|madre|mamá|abuela|donna|signora|nonna|mulher|senhora|mãe|vrouw|moeder)\b"
 )
 MALE = (
-    rf"{LETTER}m\b|"
-    r"\b(?:male|man|men|gentleman|boy|chap|guy|bloke|he|his|him|mr|father|dad|husband|brother|son|uncle|"
-    r"grandpa|grandfather|herr|mann|männlich|vater|opa|sohn|homme|père|fils|varón|hijo|zoon|meneer|"
-    r"hombre|señor|padre|papá|abuelo|uomo|signore|nonno|homem|senhor|pai|vader)\b"
+    LETTER.format("m") + r"|\b(?:male|man|men|gentleman|boy|chap|guy|bloke|he|his|him|mr|father|dad|"
+    r"husband|brother|son|uncle|grandpa|grandfather|herr|mann|männlich|vater|opa|sohn|homme|père|fils|varón|"
+    r"hijo|zoon|meneer|hombre|señor|padre|papá|abuelo|uomo|signore|nonno|homem|senhor|pai|vader)\b"
 )
-PLUS = r"\b([2-4]\d) ?(?:w|wks?|weeks?|SSW)? ?(?:\+|and|plus|et|und|y) ?([0-6])(?: ?d(?:ays?)?| ?/ ?7)?\b"
+PLUS = r"\b([2-4]\d)(?: ?\+ ?| ?(?:w|wks?|weeks?|SSW),? ?(?:and|plus|\+|et|und|y)? ?)([0-6])(?: ?d(?:ays?)?| ?/ ?7)?\b"
 WEEKS = r"\b([2-4]\d)(?:[.,](\d))? ?-?(?:w\b|wks?\b|weeks?|SSW|SA\b|semaines|semanas|settimane|weken|Wochen)"
 DAYS = r"\b([12]\d\d|3[0-2]\d) ?(?:d\b|days|Tagen?|jours|días|giorni|dias|dagen)"
 SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:-\w+)?|hundred|a dozen|pair)\b"
@@ -52,23 +54,20 @@ def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
     same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
     texts = [question, *(turn["user"] for turn in reversed(same))]
-    if call["name"] == "read_spirogram":
-        arguments = {key: value for key, value in arguments.items() if key not in ("age", "sex", "height_cm")}
-        own = {key: value for key, value in call["arguments"].items() if _said(value, texts)}
-        arguments |= {key: own[key] for key in ("age", "height_cm") if key in own} | _first(texts, age, sex, height_cm)
-    elif call["name"] == "estimate_fetal_age":
-        arguments = {key: value for key, value in arguments.items() if key not in ("weeks", "gestational_age_days")}
-        arguments |= _first(texts, gestational_age_days)
-    elif call["name"] == "generate_ecg":
-        arguments = {k: v for k, v in arguments.items() if k not in ("seed", "count") or _said(v, texts)}
-    return {**call, "arguments": arguments}
+    hearers = HEARD.get(call["name"], ())
+    doubtful = {"seed", "count", "age", "height_cm"}
+    arguments = {
+        key: value for key, value in arguments.items()
+        if key not in ("sex", "weeks", "gestational_age_days") and (key not in doubtful or _said(value, texts))
+    }  # fmt: skip
+    return {**call, "arguments": arguments | _first(texts, *hearers)}
 
 
 def age(text: str) -> float | None:
     """Years."""
-    found = next((m for pattern in AGES for m in re.finditer(pattern, text, re.IGNORECASE)), None)
-    if found:
-        return float(found[1])
+    heard = [float(m[1]) for pattern in AGES for m in re.finditer(pattern, text, re.IGNORECASE)]
+    if heard := [years for years in heard if 3 <= years <= 110]:  # "male, 177" and "1 m 64" are no ages
+        return heard[0]
     bare = [float(one) for one in _bare(text) if 3 <= float(one) <= 99 and "." not in one]
     return bare[0] if len(bare) == 1 else None
 
@@ -85,11 +84,13 @@ def height_cm(text: str) -> float | None:
     if found := re.search(CENTIMETRES, text, re.IGNORECASE):
         return float(found[1])
     if found := re.search(METRES, text, re.IGNORECASE):
-        return float(found[1] + found[2])
+        return float(found[1] + (found[2] or found[3]))
     if found := re.search(FEET, text, re.IGNORECASE):
-        return round(30.48 * int(found[1]) + 2.54 * int(found[2] or 0), 1)
+        return round(30.48 * int(found[1]) + 2.54 * int(found[2] or found[3] or 0), 1)
     if found := re.search(TALL, text, re.IGNORECASE):
         return float(found[1] or found[2])
+    if found := re.search(ALONE, text):
+        return round(100 * float(found[1]), 1)
     bare = [float(one) for one in _bare(text) if 100 <= float(one) <= 220]
     return bare[0] if len(bare) == 1 else None
 
@@ -104,6 +105,9 @@ def gestational_age_days(text: str) -> float | None:
     return float(found[1]) if found else None
 
 
+HEARD = {"read_spirogram": (age, sex, height_cm), "estimate_fetal_age": (gestational_age_days,)}
+
+
 def _first(texts: list[str], *hearers: Any) -> dict[str, Any]:
     """What each of `hearers` hears, in the newest text where it hears something."""
     heard = {hear.__name__: next((v for v in map(hear, texts) if v is not None), None) for hear in hearers}
@@ -112,9 +116,7 @@ def _first(texts: list[str], *hearers: Any) -> dict[str, Any]:
 
 def _bare(text: str) -> list[str]:
     """Numbers that stand alone between commas, as in "f, 33, 171"."""
-    return re.findall(
-        r"(?:^|[,;:/?!(]|\. ) ?(?:[mf] )?(\d+(?:\.\d+)?) ?(?:[mf] ?)?(?=$|[,;:/.?!)])", text, re.IGNORECASE
-    )
+    return re.findall(r"(?:^|[,;/?!(]|\. ) ?(?:[mf] )?(\d+(?:\.\d+)?) ?(?:[mf] ?)?(?=$|[,;/.?!)])", text, re.IGNORECASE)
 
 
 def _said(value: Any, texts: list[str]) -> bool:
