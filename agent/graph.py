@@ -265,7 +265,7 @@ def compose(
 
 def set_out(facts: list[str]) -> str:
     """Sentences as a person reads them: a few in a line, more as a list under the first."""
-    return " ".join(facts) if len(facts) <= FEW else "\n- ".join(facts)
+    return " ".join(facts) if len(facts) <= FEW else "\n• ".join(facts)
 
 
 def files(result: dict[str, Any]) -> list[str]:

@@ -204,5 +204,5 @@ def test_a_control_word_hidden_in_another_one_is_found():
 
 def test_many_sentences_are_set_out_as_a_list():
     assert graph.set_out(["One.", "Two."]) == "One. Two."
-    assert graph.set_out(["Risk.", "A.", "B.", "C."]) == "Risk.\n- A.\n- B.\n- C."
+    assert graph.set_out(["Risk.", "A.", "B.", "C."]) == "Risk.\n• A.\n• B.\n• C."
     assert graph.set_out([]) == ""
