@@ -148,10 +148,29 @@ def test_bad_cohorts_are_refused_with_reasons(tmp_path):
             risk_cohort.load(table(tmp_path, **columns))
     with pytest.raises(UsageError, match="cannot be read as a table"):
         risk_cohort.load(tmp_path / "absent.csv")
+    with pytest.raises(UsageError, match="no rows below its header"):
+        risk_cohort.load(table(tmp_path, patient_id=[], event=[], path=[]))
     fine = {"patient_id": both, "event": half, "date": ["2021-01-01"] * 20 + ["2020-01-01"] * 20, "ward": ["a"] * n}
     loaded = risk_cohort.load(table(tmp_path, **fine))
     with pytest.raises(UsageError, match="no numbers: ward"):
         risk_cohort.covariates(loaded)
+
+
+def test_a_cohort_opens_as_spreadsheets_write_it(tmp_path):
+    columns = pd.DataFrame({"patient_id": people(40), "event": [0, 1] * 20, "age": range(40)})
+    columns.to_csv(file := tmp_path / "semicolons.csv", index=False, sep=";", encoding="utf-8-sig")
+    assert list(risk_cohort.load(file).columns) == ["patient_id", "event", "age"]
+
+
+def test_the_first_recording_that_opens_says_what_the_cohort_is_of(tmp_path):
+    (tmp_path / "broken.csv").write_text("no ECG")
+    n = 500 * 10
+    np.savez(tmp_path / "fine.npz", signal=np.random.default_rng(0).normal(size=(2, n)), fs_hz=500, unit="mV",
+             leads=["I", "II"])  # fmt: skip
+    rows = pd.DataFrame({"path": [str(tmp_path / "broken.csv"), str(tmp_path / "fine.npz")]})
+    assert risk_cohort.kind_of(rows) == "ecg"
+    with pytest.raises(UsageError, match="none of the 1 recordings can be read"):
+        risk_cohort.kind_of(rows[:1])
 
 
 def test_many_missing_files_are_listed_and_counted(tmp_path):

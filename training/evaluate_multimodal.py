@@ -147,11 +147,10 @@ def families(model: Any, projector: Projector, known: Known, rows: np.ndarray, r
     asked: list[tuple[str, str, int, int | None, str]] = []  # family, question, row, other row, answer
     for i in range(rounds * len(rows)):
         row, family = int(rows[i % len(rows)]), FAMILIES[(i + i // len(rows)) % len(FAMILIES)]
-        other = int(rng.choice(list(rows))) if family == "compare" else None
-        second = truth(known, other, "ecg-2") if other is not None else None
         for _ in range(20):
-            if made := question(rng, family, truth(known, row), second):
-                asked.append((family, made[0], row, other, made[1]))
+            other = int(rng.choice(list(rows)))  # compared with, or the one whose codes are the wrong answers
+            if made := question(rng, family, truth(known, row), truth(known, other, "ecg-2")):
+                asked.append((family, made[0], row, other if family == "compare" else None, made[1]))
                 break
     out: dict[str, Any] = {}
     for control in CONTROLS:

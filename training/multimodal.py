@@ -25,12 +25,14 @@ from agent import smollm2
 from agent.llm import ADAPTER
 from agent.prompts import soft_word
 from encoders.projector import Features, Projector, Shape
+from encoders.projector import opened as opened_projector
 from tools.recording import LEADS
 from training import multimodal_data, ptbxl, tool_use_texts
 from training.cards import write_card
 from training.multimodal_data import Known
 from training.tool_use import TARGETS, opened, save
 from training.tool_use_texts import encode
+from training.tool_use_written import FILES
 
 HELD = 48  # conversations of fold 8 that say which state is kept
 
@@ -117,12 +119,13 @@ def examples(tokenizer: Any, known: Known, count: int, seed: int, word: str) -> 
     return made
 
 
-def replayed(tokenizer: Any, count: int, seed: int) -> list[Example]:
-    """Dialogues of tool use and of answers in the words of the evidence."""
+def replayed(tokenizer: Any, count: int, seed: int, files: list[str] | None = None) -> list[Example]:
+    """Dialogues of tool use and of answers in the words of the evidence; those of `files` all."""
     if not count:
         return []
     talks = tool_use_texts.conversations(seed, 2 * count, count // 2, 1)
     new = tool_use_texts.conversations(seed + 1, 0, 0, 4, ["look"])  # the action that tool use did not have
+    new += tool_use_texts.conversations(seed, 0, 0, 1, files) if files else []
     chosen = Random(seed).sample(talks, min(count, len(talks))) + new
     return [Example(*encode(tokenizer, talk), []) for talk in chosen]
 
@@ -148,9 +151,13 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     model = get_peft_model(model, config)
     if args.adapter and (args.adapter / "adapter_model.safetensors").exists():
         set_peft_model_state_dict(model, opened(args.adapter, 0))
+    if args.projector:
+        projector = opened_projector(args.projector).float()
     rng = Random(args.seed)
     read = examples(tokenizer, known, args.talks, args.seed, word)
-    plan = batches(read + replayed(tokenizer, int(args.replay * args.talks), args.seed), args.tokens, rng)
+    old = replayed(tokenizer, int(args.replay * args.talks), args.seed, args.files)
+    plan = batches(read, args.tokens, rng) + batches(old, args.tokens, rng)  # apart: these need no gradient below
+    rng.shuffle(plan)
     validation = batches(examples(tokenizer, held, HELD, 1, word), args.tokens, Random(1))
     adapter = [p for name, p in model.named_parameters() if "lora_" in name]
     groups = [{"params": projector.parameters(), "lr": args.lr}, {"params": adapter, "lr": args.lr_adapter}]
@@ -208,6 +215,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
     parser.add_argument("--adapter", type=Path, default=ADAPTER, help="tool use, to go on from")
+    parser.add_argument("--projector", type=Path, help="to go on from; default: begun by a ridge regression")
+    parser.add_argument("--files", nargs="+", choices=FILES, help="written dialogues of tool use to learn all of")
     parser.add_argument("--talks", type=int, default=6000, help="conversations about ECGs")
     parser.add_argument("--replay", type=float, default=0.25, help="dialogues of tool use beside, as a share")
     parser.add_argument("--alone", type=int, default=150, help="steps of the projector alone")
@@ -244,7 +253,9 @@ def card(args: argparse.Namespace, figures: dict[str, Any], name: str) -> dict[s
         "command": f"{begun_by}python -m training.multimodal --data DIR --out DIR --talks {args.talks} "
         f"--replay {args.replay} "
         f"--alone {args.alone} --rank {args.rank} --lr {args.lr} --lr-adapter {args.lr_adapter} "
-        f"--tokens {args.tokens} --seed {args.seed}",
+        f"--tokens {args.tokens} --seed {args.seed}"
+        + (f" --files {' '.join(args.files)}" if args.files else "")
+        + (" --projector FORMER" if args.projector else ""),
         "input": "chat text as agent/prompts.py renders it; 17-21 soft tokens an ECG",
         "figures": figures,
         "limits": "English. It reads what the encoder's heads decide; numbers are rough. The tools are the authority.",

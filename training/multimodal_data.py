@@ -26,6 +26,7 @@ from encoders.reading import FILE, GROUPS, Reader
 from tools.recording import LEADS
 from training import ptbxl, reading, reading_data
 from training.multimodal_text import (
+    BY_EYE,
     FAMILIES,
     INTERPRET,
     RHYTHMS,
@@ -39,7 +40,7 @@ from training.multimodal_text import (
 
 VIEWS = 4  # complete, changed, and two with parts missing
 LEAST_MV, Q_WAVE_MS = 0.1, 30  # of an inversion or elevation; of a Q wave
-PAIRS = 0.15  # share of conversations about two ECGs
+PAIRS = 0.35  # share of conversations about two ECGs
 TURNS = (2, 4)
 
 
@@ -156,9 +157,9 @@ def conversation(rng: Random, known: Known, row: int, word: str = prompts.RESERV
             [*FAMILIES[:-1], "verify", *(["compare"] * 4 if pair else []), *(["cannot"] * (rng.random() < 0.4))]
         )
         one = rng.choice(about)
-        made = question(rng, family, one, about[1 - about.index(one)] if pair else None)
-        if made:
-            turns.append(made)
+        apart = facts(known, rng.randrange(len(known.table)), 0)  # another patient's, for the wrong answers
+        if made := question(rng, family, one, about[1 - about.index(one)] if family == "compare" else apart):
+            turns.append((rng.choice(BY_EYE).format(q=made[0]) if rng.random() < 0.2 else made[0], made[1]))
     counts = [int(known.features.there()[known.seen(one, v)].sum()) for one, v in zip(rows, views, strict=False)]
     given = {one.name: n for one, n in zip(about, counts, strict=True)}
     lines = [measured_line(one) for one in about] if measured else []

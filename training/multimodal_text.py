@@ -2,7 +2,7 @@
 
     interpretation(facts, measured=True)   "Rate 72 bpm: normal. … Rhythm: sinus rhythm. Findings: … Groups: …"
     said(text)                             {"superclass": {"MI"}, "subclass": {"IMI"}, "rhythm": {"SR"}}
-    question(rng, family, facts)           (question, answer), or None where the facts hold none
+    question(rng, family, facts, other)    (question, answer), or None where the facts hold none
 
 Families after ECG-QA (Oh et al. 2023, arXiv 2306.15681): verify, choose, query, attribute, leads, number, compare; and
 `cannot`, what no ECG tells. Facts are what the encoder's heads decide and what was measured, never a guess.
@@ -68,6 +68,8 @@ def category(key: str, value: float) -> str:
     return "left" if -90 <= value < -30 else "right" if 90 < value <= 180 else "normal" if value >= -30 else "extreme"
 
 
+USUAL = ("normal", "narrow")
+
 TITLES = {
     "heart_rate_bpm": ("Rate", "bpm"), "pr_ms": ("PR", "ms"), "qrs_ms": ("QRS", "ms"), "qtc_ms": ("QTc", "ms"),
     "qrs_axis_deg": ("Axis", "°"),
@@ -124,6 +126,14 @@ INTERPRET = (
     "What does {n} show?", "Interpret {n}.", "Read {n} for me.", "Please give an interpretation of {n}.",
     "What is your reading of {n}?", "Describe {n} and conclude.", "What do you see in {n}?", "Report on {n}, please.",
     "Look at {n}: what are the findings?", "Give me the report of {n}.", "Is there anything in {n}? Go through it.",
+    "What do you see yourself, without any tool?", "Your own impression of {n}, please.", "What is your impression?",
+    "Just look at {n} and tell me.", "How does {n} look to you?", "Your spontaneous reading of {n}?",
+    "Describe what you see with your own eye.", "First glance at {n}?", "What strikes you in this ECG?",
+)  # fmt: skip
+BY_EYE = (  # how people ask for the model's own eye; agent/looking.py knows these by their words
+    "By eye: {q}", "Just by eye: {q}", "At a glance: {q}", "In your own view: {q}", "Your own impression: {q}",
+    "Without any tool: {q}", "{q} Your own guess.", "{q} No tools, please.", "{q} Do not measure, just look.",
+    "Have a quick look: {q}", "Gut feeling: {q}", "Eyeball it: {q}", "To your eye: {q}", "Off the cuff: {q}",
 )  # fmt: skip
 VERIFY = (
     "Does {n} show {x}?", "Is there {x} in {n}?", "Can you see {x} in {n}?", "Any {x} in {n}?",
@@ -181,16 +191,24 @@ def holds(facts: Facts, code: str) -> bool:
 
 
 def question(rng: Random, family: str, facts: Facts, other: Facts | None = None) -> tuple[str, str] | None:
-    """A question of a family and its answer; None where the facts hold none."""
+    """A question of a family and its answer; None where the facts hold none.
+
+    `other` is a second ECG: the one that is compared with, or the one whose codes the wrong answers of `verify` and
+    `choose` are. Asked so, a code is right as often as it is wrong, and how frequent it is tells nothing.
+    """
     n = facts.name
-    if family == "verify":
-        yes = rng.random() < 0.5
-        among = [code for code in COMMON if holds(facts, code) == yes]
-        if not among:
+    if family in ("verify", "choose"):
+        if other is None:
             return None
-        return rng.choice(VERIFY).format(n=n, x=_x(rng.choice(among))), "Yes." if yes else "No."
-    if family == "choose":
-        pairs = [(a, b) for group in LIKE.values() for a in group for b in group if holds(facts, a) > holds(facts, b)]
+        ours = [code for code in COMMON if holds(facts, code) and not holds(other, code)]
+        theirs = [code for code in COMMON if holds(other, code) and not holds(facts, code)]
+        if family == "verify":
+            yes = rng.random() < 0.5
+            among = ours if yes else theirs
+            if not among:
+                return None
+            return rng.choice(VERIFY).format(n=n, x=_x(rng.choice(among))), "Yes." if yes else "No."
+        pairs = [(a, b) for group in LIKE.values() for a in group for b in group if a in ours and b in theirs]
         if not pairs:
             return None
         right, wrong = rng.choice(pairs)
@@ -206,15 +224,17 @@ def question(rng: Random, family: str, facts: Facts, other: Facts | None = None)
         return rng.choice(QUERY[kind]).format(n=n), f"{', '.join(names) or NONE}."
     if family == "attribute":
         keys = [key for key in ATTRIBUTE if key in facts.numbers]
+        unusual = [key for key in keys if category(key, facts.numbers[key]) not in USUAL]
         if not keys:
             return None
-        key = rng.choice(keys)
+        key = rng.choice(unusual if unusual and rng.random() < 0.7 else keys)
         return rng.choice(ATTRIBUTE[key]).format(n=n), f"{category(key, facts.numbers[key])}."
     if family == "leads":
         kinds = list(facts.leads)
+        some = [kind for kind in kinds if facts.leads[kind]]
         if not kinds:
             return None
-        kind = rng.choice(kinds)
+        kind = rng.choice(some if some and rng.random() < 0.7 else kinds)
         return rng.choice(IN_LEADS).format(n=n, x=kind), f"{', '.join(facts.leads[kind]) or NONE}."
     if family == "number":
         keys = [key for key in NUMBER if key in facts.numbers]

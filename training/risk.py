@@ -77,12 +77,14 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     from training import risk_report
 
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
     if args.data is not None:
         from training import risk_default
 
+        args.out.mkdir(parents=True, exist_ok=True)
         args.cohort, args.input, args.horizon = risk_default.table(args.data, args.out), "strip", risk_default.HORIZON
-    gathered = cohort(risk_cohort.load(args.cohort), args)
+    table = risk_cohort.load(args.cohort)
+    args.out.mkdir(parents=True, exist_ok=True)
+    gathered = cohort(table, args)
     figures, found = judge(gathered, args)
     if args.data is not None:
         figures |= risk_default.further(gathered, args.data, args.out, args.seed, not args.no_networks)

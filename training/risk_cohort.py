@@ -43,11 +43,18 @@ class Features:
 def load(file: Path) -> pd.DataFrame:
     """The table, with absolute paths; UsageError with what is wrong, where, and what to do."""
     try:
-        table = pd.read_csv(file, dtype={"patient_id": str, "path": str})
+        with file.open(encoding="utf-8-sig") as stream:
+            head = stream.readline()
+        separator = max(",;\t", key=head.count)  # spreadsheets of some countries write semicolons
+        table = pd.read_csv(file, sep=separator, dtype={"patient_id": str, "path": str}, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(f"{file.name} cannot be read as a table: {str(error).splitlines()[0][:120]}") from None
     if missing := [name for name in ("patient_id", "event") if name not in table]:
-        raise UsageError(f"{file.name} lacks the column {' and '.join(missing)}: add it")
+        raise UsageError(
+            f"{file.name} lacks the column{'s' * (len(missing) > 1)} {' and '.join(missing)}: add what is missing"
+        )
+    if table.empty:
+        raise UsageError(f"{file.name} has no rows below its header: a row is a recording")
     if "path" in table:
         paths = [Path(str(path)).expanduser() for path in table.path]
         table["path"] = [str(path if path.is_absolute() else file.parent / path) for path in paths]
@@ -177,12 +184,16 @@ def part(recording: Recording, start_s: float | None, stop_s: float | None) -> R
 
 
 def kind_of(table: pd.DataFrame) -> str:
-    """ "strip" where the first recording is longer than `PAGE_S` and of few leads, else "ecg"."""
+    """ "strip" where the first recording that opens is of a minute or more and of few leads, else "ecg"."""
     if "path" not in table:
         return "ecg"
-    row = table.iloc[0]
-    recording = part(_read(row.path), row.get("start_s"), row.get("stop_s"))
-    return "strip" if recording.duration_s >= MINUTE_S - 0.5 and len(recording.leads) <= 3 else "ecg"
+    for _, row in table.iterrows():
+        try:
+            recording = part(_read(row.path), row.get("start_s"), row.get("stop_s"))
+        except EinthovenError:  # counted among the rows that are left out
+            continue
+        return "strip" if recording.duration_s >= MINUTE_S - 0.5 and len(recording.leads) <= 3 else "ecg"
+    raise UsageError(f"none of the {len(table)} recordings can be read: try one with einthoven plot FILE")
 
 
 def _kept(file: Path, kind: str, encoder: str) -> dict[str, dict]:
