@@ -138,15 +138,19 @@ class LocalModel:
                 vectors.append(soft[there])
                 given[name] = len(vectors[-1])
         word, place = prompts.soft_word(self.tokenizer)
-        yield from self._text(prompts.read(given, [], turns, word), 160, None, stop, (place, torch.cat(vectors)))
+        yield from self._text(
+            prompts.read(given, [], turns, word), 160, None, stop, (place, torch.cat(vectors)), looking.USUAL
+        )
 
     def _text(
-        self, messages: list[prompts.Message], limit: int, matcher, stop: Callable[[], bool], soft: Any = None
-    ) -> Iterator[str]:
+        self, messages: list[prompts.Message], limit: int, matcher, stop: Callable[[], bool], soft: Any = None,
+        usual: str = "",
+    ) -> Iterator[str]:  # fmt: skip
+        likely = self.tokenizer(usual, add_special_tokens=False)["input_ids"] if usual else ()
         prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         written: list[int] = []
         sent = ""
-        for token in self.decoder.tokens(prompt, limit, matcher, stop, soft):
+        for token in self.decoder.tokens(prompt, limit, matcher, stop, soft, likely):
             written.append(token)
             text = self.tokenizer.decode(written, skip_special_tokens=True)
             if not text.endswith("�"):  # an unfinished multi-byte character

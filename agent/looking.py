@@ -14,7 +14,7 @@ from typing import Any
 from agent.prompts import HISTORY_TURNS
 from tools.errors import UsageError
 from tools.recording import LEADS, Recording
-from tools.scp import GROUPED, statement
+from tools.scp import GROUPED, STATEMENTS, statement
 
 ACTION = "look"  # among the calls of a turn: the model reads the signal itself
 MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its own attention
@@ -23,6 +23,13 @@ NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
 DIFFERS = "The language model's own eye differs: "
 OWN = "By the language model's own eye, not measured: "
 WHOLE = "What does {name} show?"  # asked where the person's own words are answered by nothing
+USUAL = (  # words of a reading, the usual last: what they go on with is guessed, then checked (agent/decode.py)
+    f"{', '.join(one.name for one in [*STATEMENTS.values(), *GROUPED.values()])}. "
+    "Rate fast. PR long. QRS wide. QTc long. Axis left. Rhythm: atrial fibrillation. Findings: inferior myocardial "
+    "infarction. Groups: myocardial infarction, ST-T changes, conduction disturbance, hypertrophy. "
+    "Rate slow. PR normal. QRS narrow. QTc normal. Axis normal. Rhythm: sinus rhythm. Findings: normal ECG. "
+    "Groups: normal ECG."
+)
 DISEASES = frozenset({"MI", "STTC", "CD", "HYP"})
 ANSWERS = frozenset(
     "yes no none both neither slow normal fast short long narrow borderline wide left right extreme rate about that "

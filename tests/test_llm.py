@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent import smollm2
-from agent.decode import Decoder
+from agent.decode import Decoder, _continued
 from agent.llm import ABSENT, LocalModel, calls_schema
 from agent.prompts import calls_from_json, calls_to_json, choose
 from tools.errors import MissingWeights
@@ -61,6 +61,33 @@ def test_decoding_equals_plain_generate(tiny_model):
         ]
         written = list(decoder.tokens(prompt, 12))
         assert written == [token for token in plain.tolist() if token != 2]
+
+
+def test_guesses_change_nothing_but_the_number_of_steps(tiny_model):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    decoder = Decoder(model, set())
+    decoder.writer = model
+    steps = []
+    forward = decoder._forward
+    decoder._forward = lambda net, block, *rest, **more: (steps.append(len(block)), forward(net, block, *rest, **more))[
+        1
+    ]
+    plain = list(decoder.tokens([5, 6, 7, 8], 40))
+    for likely in ([], plain, plain[::-1], [*plain[:9], 3, *plain[9:20], 4, *plain[20:]], [8, *plain[5:]] * 3):
+        steps.clear()
+        assert list(decoder.tokens([5, 6, 7, 8], 40, likely=likely)) == plain
+        if likely == plain:
+            assert 3 * len(steps) < 2 * len(plain)
+
+
+def test_a_guess_is_what_followed_the_same_words_last():
+    assert _continued([1, 2, 3, 4, 9, 2, 3, 5, 1, 2, 3], 2, set()) == [4, 9]  # three alike beat two
+    assert _continued([1, 2, 3, 4, 9, 2, 3, 5, 7, 2, 3], 2, set()) == [5, 7]  # the latest of two
+    assert _continued([1, 2, 3, 4, 9, 1, 2], 3, {4}) == [3]  # never past the end token
+    assert _continued([1, 2, 3], 3, set()) == _continued([1, 2, 1, 2], 0, set()) == []
 
 
 def test_writing_stops_when_asked(tiny):

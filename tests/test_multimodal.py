@@ -73,6 +73,20 @@ def test_answers_of_every_family_follow_from_the_facts(facts):
     assert question(rng, "cannot", facts)[1] == CANNOT
 
 
+def test_how_frequent_a_code_is_tells_nothing(facts):
+    """What is right of one ECG and wrong of the other is the other way round when they change places."""
+    other = Facts({"superclass": ["NORM"], "subclass": ["NORM"], "statement": ["NORM", "AFIB", "IMI"]}, name="ecg-1")
+    rng = Random(0)
+    for family, opposite in (("verify", {"Yes.": "No.", "No.": "Yes."}), ("choose", None)):
+        one, two = ({question(rng, family, a, b) for _ in range(900)} for a, b in ((facts, other), (other, facts)))
+        if opposite:
+            assert one == {(asked, opposite[answer]) for asked, answer in two}
+        else:
+            assert {asked for asked, _ in one} == {asked for asked, _ in two}
+            assert not one & two
+    assert question(rng, "verify", facts, facts) is None  # nothing tells an ECG from itself
+
+
 def test_decisions_do_not_contradict_each_other():
     reader = Reader(FILE)
     high = {group: np.full(len(reader.codes[group]), 0.99) for group in GROUPS}
