@@ -14,13 +14,14 @@ import torch
 import xgboost
 from safetensors.torch import save_file
 
+from encoders import measures
 from encoders.risk import FILE, RiskModel, booster, matrix, packed, scaled
 from tools.errors import UsageError
 from tools.recording import LEADS, Recording
 from tools.risk import predict_vtvf_risk, sentences
 from tools.risk_features import STRIP, at_125_hz, by_minute, strip_features
 from tools.risk_running import running
-from tools.risk_words import PHRASES, said
+from tools.risk_words import PHRASES, said, title
 
 FEATURES = ["heart_rate_bpm", "pvc_percent", "rmssd_ms", "qrs_width_ms", "age"]
 
@@ -132,7 +133,12 @@ def test_every_feature_has_words():
     )
     assert "little sign of sinus rhythm" in said("p_SR", 0.02, {"p_SR": [0.3, 0.6, 0.9]})
     assert said("p_CRBBB", 0.06, {"p_CRBBB": [0.0, 0.0, 0.03]}).startswith("more sign of complete right bundle")
-    assert said("V2_st60_mv", None, {}) == "V2 st60 not measured"
+    assert said("V2_st60_mv", None, {}) == "ST at J+60 ms in V2 not measured"
+    assert title("III_r2_ms") == "R' duration in III (ms)"
+    assert title("p_axis_deg_sin") == "P axis, sine"  # not a probability, though it begins like one
+    assert title("troponin") == "troponin"
+    plain = [name for name in measures.NAMES if title(name).replace(" ", "_") == name.rsplit("_", 1)[0]]
+    assert not plain  # none is shown by its key
     assert said("pvc_coupling_percent", None, {}).startswith("no ventricular beats")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tools.recording import LEADS
 from tools.scp import statement
 
 # feature: (what it is, unit, words where it is high, words where it is low)
@@ -56,7 +57,33 @@ PHRASES: dict[str, tuple[str, str, str, str]] = {
     "t_variability_percent": ("variability of T", "% of QRS height", "a variable T wave", "a steady T wave"),
     "t_alternans_percent": ("T-wave alternans", "% of QRS height", "T-wave alternans", "little T-wave alternans"),
     "age": ("age", "years", "a high age", "a low age"),
+    "pr_ms": ("PR interval", "ms", "a long PR interval", "a short PR interval"),
+    "p_ms": ("P duration", "ms", "a long P wave", "a short P wave"),
+    "qrs_ms": ("QRS duration", "ms", "a wide QRS", "a narrow QRS"),
+    "qt_ms": ("QT interval", "ms", "a long QT interval", "a short QT interval"),
+    "qtc_ms": ("QTc", "ms", "a long QTc", "a short QTc"),
+    "rr_mean_ms": ("mean RR", "ms", "long RR intervals", "short RR intervals"),
+    "rr_sd_ms": ("SD of RR", "ms", "irregular RR intervals", "steady RR intervals"),
+    "rr_min_ms": ("shortest RR", "ms", "no short RR interval", "a short RR interval"),
+    "rr_max_ms": ("longest RR", "ms", "a long RR interval", "no long RR interval"),
+    "no_p": ("no P waves (1: yes)", "", "no P waves", "P waves there"),
+    "irregular": ("irregular RR (1: yes)", "", "irregular RR intervals", "regular RR intervals"),
+    "paced": ("paced (1: yes)", "", "pacing", "no pacing"),
+    "ectopic_v": ("ventricular ectopics", "of the beats", "many ventricular ectopics", "few ventricular ectopics"),
+    "ectopic_s": (
+        "supraventricular ectopics", "of the beats", "many supraventricular ectopics", "few supraventricular ectopics",
+    ),
+    "qrs_t_angle_deg": ("QRS-T angle", "°", "a wide QRS-T angle", "a narrow QRS-T angle"),
+    "r_progression": ("R in V3 less R in V1", "mV", "good R progression", "poor R progression"),
 }  # fmt: skip
+WAVES = {"q": "Q", "r": "R", "s": "S", "r2": "R'", "s2": "S'"}
+OF_A_LEAD = {  # of the measurement matrix, encoders/measures.py
+    "p_mv": "P amplitude", "t_mv": "T amplitude", "j_mv": "J point", "qrs_area_uvs": "QRS area",
+    "st60_mv": "ST at J+60 ms", "st80_mv": "ST at J+80 ms",
+    **{f"{key}_{unit}": f"{wave} {what}" for key, wave in WAVES.items() for unit, what in
+       (("mv", "amplitude"), ("ms", "duration"))},
+}  # fmt: skip
+OTHERS = {"sokolow": "Sokolow-Lyon voltage", "cornell": "Cornell voltage", "lewis": "Lewis voltage"}
 ABSENT = {"pvc_coupling_percent": "no ventricular beats whose coupling could be measured"}  # a fact in itself
 UNITS = {"mv": "mV", "ms": "ms", "bpm": "bpm", "deg": "°", "percent": "%", "uvs": "µV·s", "cm": "cm", "kg": "kg"}
 FOUND, HARDLY = 0.5, 0.1  # a probability is said as the finding itself; as little sign of it
@@ -68,19 +95,27 @@ def known(feature: str) -> tuple[str, str, str, str]:
     name = feature.removeprefix("strip_")
     if name in PHRASES:
         return PHRASES[name]
-    if name.startswith("p_") and name not in ("p_ms",):
+    if axis := re.fullmatch(r"(p|qrs|t)_axis_deg_(sin|cos)", name):
+        title = f"{axis[1].upper()} axis, {'sine' if axis[2] == 'sin' else 'cosine'}"
+        return title, "", f"high {title}", f"low {title}"
+    if name.startswith("p_"):
         finding = statement(name[2:]).name
         return finding, "probability", f"more sign of {finding} than usual", f"little sign of {finding}"
     *words, last = re.sub(r"[^\w ]", "", name)[:60].split("_")
     unit = UNITS.get(last, "")
     title = " ".join(words if unit and words else [*words, last])
+    lead, _, wave = name.partition("_")
+    if lead in LEADS and wave in OF_A_LEAD:
+        title = f"{OF_A_LEAD[wave]} in {lead}"
+    elif unit and len(words) == 1:
+        title = OTHERS.get(words[0], title)
     return title, unit, f"high {title}", f"low {title}"
 
 
 def title(feature: str) -> str:
     """A short name for a figure's row."""
     name, unit, _, _ = known(feature)
-    return f"{name} (probability)" if unit == "probability" else name
+    return f"{name} ({unit})" if unit else name
 
 
 def amount(value: float | None, unit: str) -> str:
