@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agent.page_parts import LOOPBACK, footer, many_leads, note, values_html
+from agent.page_parts import LOOPBACK, SUGGESTIONS, footer, many_leads, note, suggestions, values_html
 from agent.rooms import CACHE, ROOMS, Model, Room
 from tools.errors import EinthovenError, UsageError
 
@@ -26,13 +26,6 @@ os.environ["GRADIO_TEMP_DIR"] = str(CACHE)  # Gradio reads both when it is impor
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 
-SUGGESTIONS = (
-    "What are the heart rate and the QTc?",
-    "Is the rhythm regular?",
-    "Is the signal good in all leads?",
-    "What QTc limits do guidelines give?",
-    "Plot it as PDF",
-)
 LAYOUTS = [("3 × 4", "3x4"), ("6 × 2", "6x2"), ("12 × 1", "12x1")]
 DOWNLOADS = ("PDF", "PNG", "WFDB", "CSV")
 FONTS = ("Inter", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Liberation Sans", "system-ui", "sans-serif")
@@ -64,7 +57,8 @@ SAVE = """(file) => {
 }"""
 THEME = "() => { document.body.classList.toggle('dark'); }"
 PRIVATE: Any = {"api_visibility": "private"}
-VIEW = 12  # parts that `draw` updates
+CHIPS = max(len(questions) for questions in SUGGESTIONS.values())
+VIEW = 12 + CHIPS  # parts that `draw` updates
 
 
 def build(llm: Any) -> gr.Blocks:
@@ -89,7 +83,7 @@ def _conversation() -> SimpleNamespace:
             feedback_options=None, latex_delimiters=[], allow_tags=False, layout="bubble",
         )  # fmt: skip
         with gr.Row(elem_id="chips", visible=False) as chips:
-            suggested = [gr.Button(text, size="sm") for text in SUGGESTIONS]
+            suggested = [gr.Button(size="sm") for _ in range(CHIPS)]
         question = gr.Textbox(
             elem_id="question", label="Question", show_label=False, placeholder="Ask about the recording",
             submit_btn=True, max_lines=6, max_length=4000, autofocus=True,
@@ -127,7 +121,7 @@ def _desk() -> SimpleNamespace:
 def _wire(room: gr.State, talk: SimpleNamespace, desk: SimpleNamespace) -> None:
     """Which gesture does what. One question at a time reaches the language model; everything else runs beside it."""
     view = [room, desk.empty, desk.tools, desk.save, talk.chips, desk.which, desk.layout, desk.start, desk.paper,
-            desk.values, desk.remark, desk.fields]  # fmt: skip
+            desk.values, desk.remark, desk.fields, *talk.suggested]  # fmt: skip
     drawn: Any = {"outputs": view, "show_progress_on": [desk.paper, desk.welcome], **PRIVATE}
     for opener in (desk.first, desk.more):
         opener.upload(lambda room, files: draw(room, room.take(files or [])), [room, opener], **drawn)
@@ -153,13 +147,15 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
     here, gone = gr.update(visible=True), gr.update(visible=False)
     fields, wrong = (here if room.pending else gone), note(problems or [], "error")
     if not room.open().recordings:
-        return room, here, *[gone] * 8, wrong, fields
+        return room, here, *[gone] * 8, wrong, fields, *[gone] * CHIPS
     recording = room.open().get(room.shown)
     try:
         drawing, (start_s, stop_s), said = room.paper(recording)
         partly = stop_s - start_s < recording.duration_s - 1e-6
     except EinthovenError as error:
         drawing, partly, said = note([str(error)], "error"), False, []
+    asks = suggestions(recording)
+    chips = [gr.update(visible=True, value=text) for text in asks] + [gone] * (CHIPS - len(asks))
     names = [(room.label(name), name) for name in room.open().recordings]
     return (
         room, gone, here, here, here,
@@ -168,7 +164,7 @@ def draw(room: Room, problems: list[str] | None = None) -> tuple[Any, ...]:
         gr.update(visible=partly, maximum=max(int(recording.duration_s) - 1, 1), value=room.start_s),
         gr.update(visible=True, value=drawing),
         gr.update(visible=room.shown in room.measured, value=values_html(room.measured.get(room.shown))),
-        wrong + note([*recording.warnings, *said]), fields,
+        wrong + note([*recording.warnings, *said]), fields, *chips,
     )  # fmt: skip
 
 

@@ -37,6 +37,37 @@ VALUES = (
     ("QT / QTc Bazett", ("qt_ms", "qtc_ms"), "ms"),
     ("Axes P / QRS / T", ("p_axis_deg", "qrs_axis_deg", "t_axis_deg"), "°"),
 )
+SUGGESTIONS = {  # by what is shown; and the tool that each is for, which a test holds the language model to
+    "twelve leads": {
+        "What are the heart rate and the QTc?": "measure_ecg",
+        "What does this ECG show, and why?": "interpret_ecg",
+        "What QTc limits do guidelines give?": "search_guidelines",
+        "Draw an ECG with atrial fibrillation at 110 bpm": "generate_ecg",
+        "Plot it as PDF": "plot_recording",
+    },
+    "few leads": {
+        "What are the heart rate and the QTc?": "measure_ecg",
+        "What does this ECG show, and why?": "interpret_ecg",
+        "Rebuild the missing leads": "reconstruct_leads",
+        "What is the risk of VT or VF, and why?": "predict_vtvf_risk",
+        "Plot it as PDF": "plot_recording",
+    },
+    "ppg": {
+        "Turn the PPG into an ECG": "ppg_to_ecg",
+        "Plot the pulse wave": "plot_recording",
+        "What are the limits of a pulse oximeter's waveform?": "search_guidelines",
+    },
+    "spirogram": {
+        "How large are FEV1 and FVC?": "read_spirogram",
+        "Is there airflow obstruction?": "read_spirogram",
+        "Fixed 0.70 or the lower limit of normal?": "search_guidelines",
+    },
+    "ctg": {
+        "What are the baseline and the variability?": "estimate_fetal_age",
+        "Are there decelerations?": "estimate_fetal_age",
+        "What does FIGO call a pathological trace?": "search_guidelines",
+    },
+}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -149,6 +180,12 @@ def two_sheets(light: str, dark: str) -> str:
 
 def many_leads(recording: Recording) -> bool:
     return sum(lead in LEADS for lead in recording.leads) >= 6
+
+
+def suggestions(recording: Recording) -> list[str]:
+    """Questions that this recording can answer."""
+    leads = "twelve leads" if many_leads(recording) else "few leads"
+    return list(SUGGESTIONS[leads if recording.kind == "ecg" else recording.kind])
 
 
 def label(name: str, recording: Recording) -> str:

@@ -6,7 +6,9 @@ import pytest
 
 from agent import smollm2
 from agent.decode import Decoder, _continued
+from agent.graph import ABOUT
 from agent.llm import ABSENT, LocalModel, calls_schema
+from agent.page_parts import SUGGESTIONS
 from agent.prompts import calls_from_json, calls_to_json, choose
 from tools.errors import MissingWeights
 from tools.registry import TOOLS
@@ -114,7 +116,14 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path):
 def test_the_default_model_measures_and_answers(dicom):
     from agent.session import Session
 
-    session = Session(LocalModel())
+    model = LocalModel()
+    of = {"twelve leads": "ecg-1 (12-lead ECG)", "few leads": "ecg-1 (2-lead ECG)"} | {
+        kind: f"{kind}-1 ({ABOUT[kind]})" for kind in ABOUT
+    }
+    for shown, questions in SUGGESTIONS.items():  # what the page offers is understood
+        for question, tool in questions.items():
+            assert [call["name"] for call in model.choose([of[shown]], [], question)] == [tool], question
+    session = Session(model)
     session.add(dicom)
     *_, end = session.ask("What are the heart rate and the QTc?")
     result = end["tools"][0]["result"]
