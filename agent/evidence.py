@@ -20,7 +20,7 @@ TOPICS: list[tuple[str, str]] = [
     (
         r"\b(h\.?r|heart ?rate|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|beats (a|per|in (a|one))"
         r"|herzfrequenz|puls|fréquence|frequenz|frecuencia)\b",
-        r"Heart rate",
+        r"Heart rate|Baseline (heart rate )?is",
     ),
     (
         r"\b(rhythm|regular\w*|irregular\w*|rr|r-r|sdnn|rmssd|hrv|variab\w*|pauses?|rhythmus|rythme|ritmo)\b",
@@ -46,9 +46,23 @@ TOPICS: list[tuple[str, str]] = [
     (
         r"\b(quality|noise|noisy|artefacts?|artifacts?|clean|usable|readable|good (signal|recording|tracing)"
         r"|qualität|qualité)\b|\bsignal (is )?good",
-        r"Signal quality|Limb|The limb",
+        r"Signal quality|Limb|The limb|Signal loss|Grade of the session|Repeatability",
     ),
     (r"\b(intervals?|intervalle)\b", r"PR |QRS duration|QT |Intervals"),
+    # fetal heart traces
+    (r"\bbaseline\b", r"Baseline (heart rate )?is"),
+    (r"\b(variability|short.?term|stv)\b", r"Variability|Short-term variability"),
+    (r"\baccelerat\w*", r"Accelerations"),
+    (r"\b(decelerat\w*|decels?|dips)\b", r"Decelerations"),
+    (r"\b(contract\w*|toco\w*|uter(us|ine))\b", r"Contractions"),
+    (r"\bgestation\w*|\b(how old|f(o)?etal age|age of the f(o)?etus|age gap)\b", r"Gestational age"),
+    # spirograms
+    (r"\bfev.?1\b(?!.?/)", r"FEV1 |Spirometry pattern"),
+    (r"(?<!/)\bfvc\b", r"FVC |Spirometry pattern"),
+    (r"\bfev.?1.{0,3}fvc\b|\b(ratio|tiffeneau)\b", r"FEV1/FVC|Spirometry pattern"),
+    (r"\b(pef|peak (expiratory )?flow)\b", r"PEF"),
+    (r"\b(obstruct\w*|restrict\w*|copd|asthma\w*)\b", r"Spirometry pattern|FEV1/FVC|Probability of obstruction"),
+    (r"\b(grade|acceptab\w*|repeatab\w*|effort)\b", r"Grade of the session|Repeatability"),
     # findings
     (
         r"\b(interpret\w*|diagnos\w*|findings?|normal|abnormal\w*|wrong|healthy|reads?|reading|summar\w+|befund"

@@ -94,6 +94,25 @@ def test_evidence_is_chosen_by_the_question():
     assert len(relevant("measure it", EVIDENCE)) == len(EVIDENCE) - 1  # all but the table of ST levels
 
 
+def test_of_other_recordings_too_the_answer_is_to_the_question():
+    trace = [
+        "Gestational age is estimated at 284 days (40+4 weeks), 90 % interval 270 to 297 days.",
+        "Baseline heart rate is 140 bpm (FIGO's normal: 110 to 160 bpm).",
+        "Variability is 24 bpm (FIGO's normal: 5 to 25 bpm).", "Short-term variability is 11.8 ms.",
+        "Accelerations: 9.", "Decelerations: 1 early, 15 variable.", "Contractions: 4.2 in 10 min.",
+        "Signal loss is 22 %, the longest gap 63 s.",
+    ]  # fmt: skip
+    assert relevant("Are there decelerations?", trace) == [trace[5]]
+    assert relevant("What are the baseline and the variability?", trace) == trace[1:4]
+    assert relevant("how old is the fetus", trace) == trace[:1]
+    assert relevant("how fast is its heart?", trace) == [trace[1]]
+    blow = ["Spirometry pattern by GLI 2012: obstruction, mild.", "FEV1 2.10 L (z -1.90).", "FVC 3.90 L (z 0.10).",
+            "FEV1/FVC 0.538 (LLN 0.680).", "Grade of the session: A, 3 of 3 manoeuvres acceptable."]  # fmt: skip
+    assert relevant("How large are FEV1 and FVC?", blow) == blow[:3]
+    assert relevant("is there airflow obstruction", blow) == [blow[0], blow[3]]
+    assert relevant("FEV1/FVC?", blow) == [blow[0], blow[3]]
+
+
 def test_a_table_is_cut_to_the_leads_that_are_asked_for():
     assert relevant("ST elevation in V1?", EVIDENCE) == ["ST level 60 ms after J: V1 -0.02 mV."]
     assert relevant("ST elevation anywhere?", EVIDENCE) == [EVIDENCE[5]]
