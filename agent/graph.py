@@ -227,8 +227,9 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
     for result in state["results"]:
         found, name = result["result"], result["arguments"].get("recording")
         if result["name"] == "interpret_ecg" and found.get("probabilities") and name not in names:
-            own = read([name], [(looking.GROUPS_OF.format(name=name), "")])
-            said += looking.differences(own, found["findings"])
+            asked = looking.asked_beside(state["question"])
+            own = read([name], [(asked.format(name=name), "")])
+            said += looking.differences(own, found["findings"], whole=asked == looking.GROUPS_OF)
     return list(dict.fromkeys(said))
 
 

@@ -19,6 +19,7 @@ from tools.scp import GROUPED, STATEMENTS, statement
 ACTION = "look"  # among the calls of a turn: the model reads the signal itself
 MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its own attention
 GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
+RHYTHM_OF = "What is the rhythm of {name}?"
 NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
 DIFFERS = "The language model's own eye differs: "
 OWN = "By the language model's own eye, not measured: "
@@ -48,6 +49,8 @@ OWN_EYE = (  # how people ask for it, after training/data/tool_use/look.jsonl
     r"(?:ohne|sans|sin) (?:werkzeuge?|messung|outil|herramientas)",
 )
 ASKED = re.compile(rf"\b(?:{'|'.join(OWN_EYE)})\b", re.IGNORECASE)
+TOOLS_EYE = re.compile(r"\b(?:tools?|interpret_ecg|measure(?:_ecg|ments?|d)?|algorithm|criteria)\b", re.IGNORECASE)
+OF_RHYTHM = re.compile(r"\b(?:rhythm|a-?fib|fibrillation|flutter|sinus)\b", re.IGNORECASE)
 
 
 def asked_for(question: str, history: list[dict[str, Any]]) -> bool:
@@ -55,8 +58,14 @@ def asked_for(question: str, history: list[dict[str, Any]]) -> bool:
 
     What is not measured is never said to somebody who did not ask for that.
     """
-    before = history[-1]["calls"] if history else []
-    return bool(ASKED.search(question)) or any(call["name"] == ACTION for call in before)
+    if ASKED.search(question) or TOOLS_EYE.search(question):
+        return bool(ASKED.search(question))
+    return bool(history) and any(call["name"] == ACTION for call in history[-1]["calls"])
+
+
+def asked_beside(question: str) -> str:
+    """What the model is asked, to be compared with a tool's reading: the rhythm where a question is of it."""
+    return RHYTHM_OF if OF_RHYTHM.search(question) else GROUPS_OF
 
 
 def look(recording: Recording) -> Any:

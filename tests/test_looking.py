@@ -152,6 +152,15 @@ def test_the_model_looks_only_where_it_is_asked_to(question, asked):
     assert looking.asked_for(question, [{"user": "eyeball it", "calls": LOOK}])
 
 
+def test_after_a_look_the_tool_can_be_asked_for():
+    before = [{"user": "eyeball it", "calls": LOOK}]
+    assert not looking.asked_for("And what does the tool find?", before)
+    assert not looking.asked_for("is that measured?", before)
+    assert looking.asked_for("and the QRS, still without any tool?", before)
+    assert looking.asked_beside("what does the tool say about the rhythm?") == looking.RHYTHM_OF
+    assert looking.asked_beside("interpret it") == looking.GROUPS_OF
+
+
 def test_only_a_model_with_eyes_may_choose_to_look(tiny_model):
     def names(schema):
         return {option["properties"]["name"]["const"] for option in schema["items"]["anyOf"]}
