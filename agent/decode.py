@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 ALIKE = (4, 3, 2)  # so many last tokens, at best, must have stood there before for their continuation to be a guess
 FIRST, MOST = 1, 7  # tokens guessed at first, and after a guess that came true whole
@@ -86,7 +87,8 @@ class Decoder:
             if token in self.eos:
                 return
             seen.append(token)
-            guess = _continued(seen, min(length, limit - written - 1), self.eos)
+            plain = all(map(_plain, cache.layers))  # others cannot take tokens back
+            guess = _continued(seen, min(length, limit - written - 1) if plain else 0, self.eos)
             wide = len(guess) + 1 >= WIDE
             after = self._forward(self.reader if wide else self.writer, [token, *guess], cache, keep=len(guess) + 1)
             chosen = after.argmax(-1).tolist()
@@ -122,11 +124,17 @@ class Decoder:
 
     def _forward(self, model: Any, tokens: list[int], cache: DynamicCache, keep: int = 1) -> torch.Tensor:
         """(keep, vocabulary) logits of the last of `tokens`; the cache takes the model's precision."""
-        for layer in cache.layers:
-            if layer.is_initialized and layer.keys.dtype != model.dtype:
+        layers: Any = cache.layers
+        for layer in layers:
+            if _plain(layer) and layer.keys is not None and layer.keys.dtype != model.dtype:
                 layer.keys, layer.values = layer.keys.to(model.dtype), layer.values.to(model.dtype)
         ids = torch.tensor([tokens], device=model.device)
         return model(ids, past_key_values=cache, use_cache=True, logits_to_keep=keep).logits[0].float()
+
+
+def _plain(layer: Any) -> bool:
+    """Whether keys and values of every token are kept: no sliding window, no recurrence."""
+    return type(layer) is DynamicLayer
 
 
 def _continued(seen: list[int], length: int, eos: set[int]) -> list[int]:
