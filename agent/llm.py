@@ -101,7 +101,9 @@ class LocalModel:
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
             searches[0]["arguments"]["query"] = question[:QUERY]
-        calls = [stated.checked(call, question, history) for call in calls]
+        calls = [
+            stated.checked(stated.of_what_was_made(call, question, history, ids), question, history) for call in calls
+        ]
         calls = [call for i, call in enumerate(calls) if call not in calls[:i]]  # two quantities of one tool: one call
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
         first = made[0] if made else len(calls)  # what follows may be about what it makes

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from agent.prompts import Call
+from tools.registry import MAKERS
 
 YEARS = r"(?:y\b|yo\b|y/o|y\.o|yrs?\b|years?\b|[- ]year|Jahre?\b|jährig|J\b|ans\b|años|anni\b|anos\b|jaar\b|år\b)"
 LASTING = "for last past smoked after over about seit depuis hace al".split()  # no age follows these
@@ -31,6 +32,11 @@ METRES = r"\b([12]) ?(?:m ?(\d\d)\b|[.,] ?(\d\d) ?(?:m\b|metres|meters|tall|mèt
 ALONE = r"[,;] ?(1\.[3-9]\d|2\.0\d) ?(?=$|[,;?!)]|\.\s|\.$)"  # but not after the name of a volume
 FEET = r"\b([3-7]) ?(?:['’] ?(\d{1,2})\b|(?:ft|feet|foot)\b ?(\d{1,2})?)"
 TALL = r"\b(?:height|tall|size|Größe|taille)[: ]+(?:is |of )?(\d{3})\b|\b(\d{3}) tall\b"
+MADE = re.compile(
+    r"\b(?:you|that was|just)(?: have)?(?: just)? (?:drew|drawn|made|generated|created|rebuilt|simulated)\b"
+    r"|\b(?:the|that|this|your) (?:drawing|drawn|synthetic|simulated|rebuilt|generated|reconstructed)\b",
+    re.IGNORECASE,
+)
 LETTER = r"(?<!\d)(?<!\d )(?<!['’])\b{}\b(?!/(?!\d))"  # no metre, no "I'm", no "w/"
 FEMALE = (
     LETTER.format("[fw]")
@@ -61,6 +67,15 @@ def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
         if key not in ("sex", "weeks", "gestational_age_days") and (key not in doubtful or _said(value, texts))
     }  # fmt: skip
     return {**call, "arguments": arguments | _first(texts, *hearers)}
+
+
+def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], ids: list[str]) -> Call:
+    """The call on the newest ECG, where the person speaks of one that a tool made: "measure what you drew"."""
+    ecgs = [name for name in ids if name.startswith("ecg-")]
+    made = any(one["name"] in MAKERS for turn in history for one in turn["calls"])
+    if not (made and MADE.search(question) and call["arguments"].get("recording") in ecgs):
+        return call
+    return {**call, "arguments": {**call["arguments"], "recording": ecgs[-1]}}
 
 
 def age(text: str) -> float | None:

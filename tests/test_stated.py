@@ -78,3 +78,17 @@ def test_seed_and_count_are_those_asked_for():
     assert given("draw atrial fibrillation", count=4, seed=7) == {"prompt": "atrial fibrillation"}
     assert given("draw 4 of atrial fibrillation, seed 77", count=4, seed=77)["seed"] == 77
     assert given("three drawings of atrial fibrillation", count=3)["count"] == 3
+
+
+def test_what_a_tool_made_is_the_newest_ecg():
+    ids = ["ecg-1", "ppg-1", "ecg-2"]
+    drew = [{"user": "draw AF", "calls": [{"name": "generate_ecg", "arguments": {"prompt": "AF"}}]}]
+    call = {"name": "measure_ecg", "arguments": {"recording": "ecg-1"}}
+
+    def on(question, history):
+        return stated.of_what_was_made(call, question, history, ids)["arguments"]["recording"]
+
+    for question in ("measure what you drew", "is the drawn one regular?", "QTc of the synthetic ECG?"):
+        assert on(question, drew) == "ecg-2"
+        assert on(question, []) == "ecg-1"  # nothing was made
+    assert on("measure ecg-1", drew) == on("how fast is it?", drew) == "ecg-1"
