@@ -100,7 +100,10 @@ TOPICS: list[tuple[str, str]] = [
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
 ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
-OPEN = r"Conclusion|No interpretation"  # what a question that names nothing must be told, where there is one
+OPEN = (
+    r"Conclusion|No interpretation",
+    r"Heart rate",
+)  # of what a question that names nothing is told: the first there is
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
@@ -125,7 +128,8 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     One number tells of a topic; of findings, all that were asked for must be told, and what is urgent always.
     """
     said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
-    for opening in [*(asked(question) or [OPEN]), ALWAYS]:
+    open_ = [opening for opening in OPEN if any(re.match(opening, _body(sentence)) for sentence in evidence)][:1]
+    for opening in [*(asked(question) or open_), ALWAYS]:
         sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
         numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
         told = [

@@ -125,6 +125,11 @@ def test_an_answer_that_leaves_out_what_was_asked_is_incomplete():
     assert not complete("The heart rate is 61 bpm.", question, EVIDENCE)
 
 
+def test_who_names_nothing_is_told_the_main_thing():
+    assert not complete("The signal is good in all leads.", "measure what you drew", EVIDENCE)
+    assert complete("The heart rate is 61 bpm.", "measure what you drew", EVIDENCE)
+
+
 def test_the_answers_taught_in_training_all_hold():
     for evidence, question, answer in answers(seed=5, n=400):
         assert not problems(answer, evidence), (evidence, question, answer)
