@@ -5,7 +5,8 @@ bfloat16 writes the words (one token at a time is bound by memory, so half the b
 A prompt is read from where it departs from the last one (the fixed system line and the conversation so far),
 and what a grammar leaves no choice about is fed as one block instead of token by token. So is what a text goes on
 with that was seen before, since answers quote their evidence: a guess that the model's own next word does not bear
-out is taken back, and what is written is what would have been written word by word.
+out is taken back, and what is written is what would have been written word by word (but for near ties, since long
+guesses are read in float32).
 `python -m training.bench` times it against `transformers.generate`.
 """
 
