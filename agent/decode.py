@@ -140,9 +140,9 @@ def _plain(layer: Any) -> bool:
 
 def _continued(seen: list[int], length: int, eos: set[int]) -> list[int]:
     """What followed the last tokens of `seen` where they stood before: the longest likeness, the latest place."""
-    for alike in ALIKE:
+    for alike in ALIKE if length > 0 else ():
         last = seen[-alike:]
-        for start in range(len(seen) - alike - 1, -1, -1) if length > 0 else ():
+        for start in range(len(seen) - alike - 1, -1, -1):
             if seen[start : start + alike] == last:
                 guess = seen[start + alike : start + alike + length]
                 return guess[: next((i for i, token in enumerate(guess) if token in eos), len(guess))]

@@ -8,6 +8,7 @@ A question that names no topic gets the headline of every tool: its first senten
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from agent.faithful import LEAD, number_pairs
 
@@ -100,10 +101,8 @@ TOPICS: list[tuple[str, str]] = [
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
 ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
-OPEN = (
-    r"Conclusion|No interpretation",
-    r"Heart rate",
-)  # of what a question that names nothing is told: the first there is
+# what a question must be told that names nothing, or nothing that there is: the first of these that there is
+OPEN = (r"Conclusion|No interpretation", r"Heart rate")
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
@@ -128,8 +127,11 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     One number tells of a topic; of findings, all that were asked for must be told, and what is urgent always.
     """
     said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
-    open_ = [opening for opening in OPEN if any(re.match(opening, _body(sentence)) for sentence in evidence)][:1]
-    for opening in [*(asked(question) or open_), ALWAYS]:
+
+    def there(openings: Iterable[str]) -> list[str]:
+        return [opening for opening in openings if any(re.match(opening, _body(sentence)) for sentence in evidence)]
+
+    for opening in [*(there(asked(question)) or there(OPEN)[:1]), ALWAYS]:
         sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
         numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
         told = [

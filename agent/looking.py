@@ -49,7 +49,7 @@ OWN_EYE = (  # how people ask for it, after training/data/tool_use/look.jsonl
     r"(?:ohne|sans|sin) (?:werkzeuge?|messung|outil|herramientas)",
 )
 ASKED = re.compile(rf"\b(?:{'|'.join(OWN_EYE)})\b", re.IGNORECASE)
-TOOLS_EYE = re.compile(r"\b(?:tools?|interpret_ecg|measure(?:_ecg|ments?|d)?|algorithm|criteria)\b", re.IGNORECASE)
+OF_TOOLS = re.compile(r"\b(?:tools?|interpret_ecg|measure(?:_ecg|ments?|d)?|algorithm|criteria)\b", re.IGNORECASE)
 OF_RHYTHM = re.compile(r"\b(?:rhythm|a-?fib|fibrillation|flutter|sinus)\b", re.IGNORECASE)
 
 
@@ -58,8 +58,10 @@ def asked_for(question: str, history: list[dict[str, Any]]) -> bool:
 
     What is not measured is never said to somebody who did not ask for that.
     """
-    if ASKED.search(question) or TOOLS_EYE.search(question):
-        return bool(ASKED.search(question))
+    if ASKED.search(question):
+        return True
+    if OF_TOOLS.search(question):
+        return False
     return bool(history) and any(call["name"] == ACTION for call in history[-1]["calls"])
 
 

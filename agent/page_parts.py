@@ -38,11 +38,11 @@ VALUES = (
     ("Axes P / QRS / T", ("p_axis_deg", "qrs_axis_deg", "t_axis_deg"), "°"),
 )
 SUGGESTIONS = {  # by what is shown; and the tool that each is for, which a test holds the language model to
-    "twelve leads": {
+    "many leads": {
         "What are the heart rate and the QTc?": "measure_ecg",
         "What does this ECG show, and why?": "interpret_ecg",
         "What QTc limits do guidelines give?": "search_guidelines",
-        "Draw an ECG with atrial fibrillation at 110 bpm": "generate_ecg",
+        "Draw AF at 110 bpm": "generate_ecg",
         "Plot it as PDF": "plot_recording",
     },
     "few leads": {
@@ -184,7 +184,7 @@ def many_leads(recording: Recording) -> bool:
 
 def suggestions(recording: Recording) -> list[str]:
     """Questions that this recording can answer."""
-    leads = "twelve leads" if many_leads(recording) else "few leads"
+    leads = "many leads" if many_leads(recording) else "few leads"
     return list(SUGGESTIONS[leads if recording.kind == "ecg" else recording.kind])
 
 

@@ -117,7 +117,7 @@ def test_the_default_model_measures_and_answers(dicom):
     from agent.session import Session
 
     model = LocalModel()
-    of = {"twelve leads": "ecg-1 (12-lead ECG)", "few leads": "ecg-1 (2-lead ECG)"} | {
+    of = {"many leads": "ecg-1 (12-lead ECG)", "few leads": "ecg-1 (2-lead ECG)"} | {
         kind: f"{kind}-1 ({ABOUT[kind]})" for kind in ABOUT
     }
     for shown, questions in SUGGESTIONS.items():  # what the page offers is understood

@@ -147,12 +147,13 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, task_type="CAUSAL_LM", layers_to_transform=upper
     )
     word, soft = soft_word(tokenizer)
-    projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
+    if args.projector:
+        projector = opened_projector(args.projector)
+    else:
+        projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
     model = get_peft_model(model, config)
     if args.adapter and (args.adapter / "adapter_model.safetensors").exists():
         set_peft_model_state_dict(model, opened(args.adapter, 0))
-    if args.projector:
-        projector = opened_projector(args.projector).float()
     rng = Random(args.seed)
     read = examples(tokenizer, known, args.talks, args.seed, word)
     old = replayed(tokenizer, int(args.replay * args.talks), args.seed, args.files)

@@ -193,7 +193,7 @@ def kind_of(table: pd.DataFrame) -> str:
         except EinthovenError:  # counted among the rows that are left out
             continue
         return "strip" if recording.duration_s >= MINUTE_S - 0.5 and len(recording.leads) <= 3 else "ecg"
-    raise UsageError(f"none of the {len(table)} recordings can be read: try one with einthoven plot FILE")
+    raise UsageError(f"none of the {len(table)} recordings can be read: try einthoven call measure_ecg FILE")
 
 
 def _kept(file: Path, kind: str, encoder: str) -> dict[str, dict]:
