@@ -1,5 +1,7 @@
 """Which tools a request is about, by the words of the request: a second opinion beside the language model's choice.
 
+The model's own look at an ECG (agent/looking.py) is one of them here.
+
     opinion = Intent()
     opinion.probabilities(recordings, history, "how fast is it?")   ->  {"measure_ecg": 0.98, …}
     opinion.settled({"search_guidelines"}, …)                       ->  {"measure_ecg"}

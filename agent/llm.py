@@ -89,14 +89,14 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        looks = self.projector is not None and looking.asked_for(question, history)
-        calls = self._calls(messages, calls_schema(ids, looks=looks))
-        named = {call["name"] for call in calls}
-        if self.opinion is not None and looking.ACTION not in named:  # of that action it knows nothing
-            settled = self.opinion.settled(named, recordings, history, question)
+        can = self.projector is not None and any(name.startswith("ecg-") for name in ids)
+        calls = self._calls(messages, calls_schema(ids, looks=can and looking.asked_for(question, history)))
+        if self.opinion is not None:
+            named = {call["name"] for call in calls}
+            settled = self.opinion.settled(named, recordings, history, question) - (set() if can else {looking.ACTION})
             calls = [call for call in calls if call["name"] in settled]
             if more := sorted(settled - named):
-                calls += self._calls(messages, calls_schema(ids, more))
+                calls += self._calls(messages, calls_schema(ids, more, looks=can))
             calls.sort(key=lambda call: call["name"] not in MAKERS)  # what they make may be asked about
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
@@ -192,15 +192,15 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool =
         options.append(
             {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         )
-    if exactly is not None:
-        of = {option["properties"]["name"]["const"]: option for option in options}
-        count = len(exactly)
-        return {"type": "array", "prefixItems": [of[name] for name in exactly], "minItems": count, "maxItems": count}
     if looks and (ecgs := [name for name in ids if name.startswith("ecg-")]):
         properties = {"name": {"const": looking.ACTION}, "recording": {"enum": ecgs}}
         options.append(
             {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
         )
+    if exactly is not None:
+        of = {option["properties"]["name"]["const"]: option for option in options}
+        count = len(exactly)
+        return {"type": "array", "prefixItems": [of[name] for name in exactly], "minItems": count, "maxItems": count}
     return {"type": "array", "items": {"anyOf": options}, "maxItems": MAX_CALLS}
 
 

@@ -78,3 +78,28 @@ class Script:
 @pytest.fixture
 def script():
     return Script
+
+
+@pytest.fixture
+def pubmedqa(tmp_path, monkeypatch):
+    """A folder like PubMedQA's with 60 questions, a third of them of the test."""
+    from training import copypaste_data
+
+    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+    abstracts, test = {}, {}
+    for i in range(60):
+        name, yes = f"{words[i % 10]}{i}", i % 2 == 0
+        abstracts[str(i)] = {
+            "QUESTION": f"Is {name} useful against fever?",
+            "CONTEXTS": [f"Fever is common. We gave {name} to ten people in one hospital."],
+            "LONG_ANSWER": f"The drug {name} is {'' if yes else 'not '}useful against fever.",
+            "final_decision": "yes" if yes else "no",
+        }
+        if i % 3 == 0:
+            test[str(i)] = abstracts[str(i)]["final_decision"]
+    (tmp_path / "ori_pqal.json").write_text(json.dumps(abstracts))
+    (tmp_path / "test_ground_truth.json").write_text(json.dumps(test))
+    few = copypaste_data.ASKED_WELL.read_text().splitlines()[:12]
+    (tmp_path / "asked.jsonl").write_text("\n".join(few))
+    monkeypatch.setattr(copypaste_data, "ASKED_WELL", tmp_path / "asked.jsonl")
+    return tmp_path

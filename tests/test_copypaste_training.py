@@ -78,29 +78,6 @@ def test_a_number_is_changed_with_its_unit():
     assert other_number("No number here.") is None
 
 
-@pytest.fixture
-def pubmedqa(tmp_path, monkeypatch):
-    """A folder like PubMedQA's with 60 questions, a third of them of the test."""
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
-    abstracts, test = {}, {}
-    for i in range(60):
-        name, yes = f"{words[i % 10]}{i}", i % 2 == 0
-        abstracts[str(i)] = {
-            "QUESTION": f"Is {name} useful against fever?",
-            "CONTEXTS": [f"Fever is common. We gave {name} to ten people in one hospital."],
-            "LONG_ANSWER": f"The drug {name} is {'' if yes else 'not '}useful against fever.",
-            "final_decision": "yes" if yes else "no",
-        }
-        if i % 3 == 0:
-            test[str(i)] = abstracts[str(i)]["final_decision"]
-    (tmp_path / "ori_pqal.json").write_text(json.dumps(abstracts))
-    (tmp_path / "test_ground_truth.json").write_text(json.dumps(test))
-    few = copypaste_data.ASKED_WELL.read_text().splitlines()[:12]
-    (tmp_path / "asked.jsonl").write_text("\n".join(few))
-    monkeypatch.setattr(copypaste_data, "ASKED_WELL", tmp_path / "asked.jsonl")
-    return tmp_path
-
-
 def test_questions_of_the_parts_are_apart_and_answers_even(pubmedqa):
     of = {part: copypaste_data.items(pubmedqa, part) for part in ("train", "validation", "test")}
     asked = {part: {item["question"] for item in found if len(item["options"]) == 3} for part, found in of.items()}

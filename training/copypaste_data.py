@@ -48,21 +48,14 @@ ASKED_WELL = Path(__file__).parent / "data" / "retrieval_validation.jsonl"
 Judge = Callable[[str, str, str, str], float]  # question, context, first, second -> 1 first, 0 second, 0.5 tie
 
 
-def items(folder: Path, part: str, limit: int | None = None) -> list[Item]:
+def items(folder: Path, part: str, limit: int | None = None, skip: int = 0) -> list[Item]:
     """Questions of a part; in training each once and half of them altered, else one item for each of the two contexts.
+    Of these `skip` questions are left out first.
 
     Only questions whose answer can be turned reliably are there, as many with yes as with no: who gives one answer
     to all is right half of the time.
     """
-    found: dict[str, list[tuple[Item, Item]]] = {"yes": [], "no": []}
-    for name, one in abstracts(folder, part):
-        question, answer, body = one["QUESTION"], one["final_decision"], " ".join(one["CONTEXTS"])
-        if two := altered(question, answer, body, one["LONG_ANSWER"]):
-            key, whole = one["LONG_ANSWER"], two[0] if part == "train" else f"{body} {one['LONG_ANSWER']}"
-            as_is = _item(name, question, cut(whole, question, key), answer, False)
-            turned = _item(name, question, cut(two[1], question, _last(two[1])), two[2], True)
-            as_is["swap"], turned["swap"] = [_last(two[0]), _last(two[1])], [_last(two[1]), _last(two[0])]
-            found[answer].append((as_is, turned))
+    found = turnable(folder, part)
     if part == "train":
         made = []
         for twins in found.values():
@@ -72,9 +65,23 @@ def items(folder: Path, part: str, limit: int | None = None) -> list[Item]:
             one for i, item in enumerate(made) for one in (item, *(more[i // 3 : i // 3 + 1] if i % 3 == 0 else ()))
         ]
         return mixed[:limit]
-    each = min(map(len, found.values()), default=0)
-    each = min(each, limit // 2) if limit else each
-    return [item for answer in found for twins in found[answer][:each] for item in twins]
+    first, each = skip // 2, min(map(len, found.values()), default=0)
+    last = min(each, first + limit // 2) if limit else each
+    return [item for answer in found for twins in found[answer][first:last] for item in twins]
+
+
+def turnable(folder: Path, part: str) -> dict[str, list[tuple[Item, Item]]]:
+    """By answer: each question whose answer can be turned, with its context as it is and altered."""
+    found: dict[str, list[tuple[Item, Item]]] = {"yes": [], "no": []}
+    for name, one in abstracts(folder, part):
+        question, answer, body = one["QUESTION"], one["final_decision"], " ".join(one["CONTEXTS"])
+        if two := altered(question, answer, body, one["LONG_ANSWER"]):
+            key, whole = one["LONG_ANSWER"], two[0] if part == "train" else f"{body} {one['LONG_ANSWER']}"
+            as_is = _item(name, question, cut(whole, question, key), answer, False)
+            turned = _item(name, question, cut(two[1], question, _last(two[1])), two[2], True)
+            as_is["swap"], turned["swap"] = [_last(two[0]), _last(two[1])], [_last(two[1]), _last(two[0])]
+            found[answer].append((as_is, turned))
+    return found
 
 
 def abstracts(folder: Path, part: str) -> list[tuple[str, dict[str, Any]]]:
@@ -123,8 +130,9 @@ def from_handbook() -> list[Item]:
             options = sorted(changed[1:], key=lambda one: zlib.crc32(one.encode()))
         elif i % 3:
             continue
+        key = changed[0] if turned and changed else nearest
         made.append({"id": f"{name}-{i}", "question": question, "context": cut(context, question), "options": options,
-                     "answer": answer, "altered": turned})  # fmt: skip
+                     "answer": answer, "altered": turned, "key": key})  # fmt: skip
     return made
 
 

@@ -1,6 +1,6 @@
 """Does an answer follow its context, also where that says the opposite of what was published?
 
-    python -m training.evaluate faithful --data DIR/pubmedqa [--limit N] [--weights FOLDER] [--controls FOLDER]
+    python -m training.evaluate faithful --data DIR/pubmedqa [--limit N] [--skip N] [--weights DIR] [--controls DIR]
 
 Test questions of PubMedQA whose answer can be turned reliably (training/counterfactual.py), as many with yes as with
 no, each with its abstract as it is and with the altered one; contexts of about ninety words that hold the conclusion.
@@ -45,6 +45,7 @@ Answer = tuple[str, str]  # text, option
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="PubMedQA's folder")
     parser.add_argument("--limit", type=int, default=QUESTIONS, help="questions; each is asked with two contexts")
+    parser.add_argument("--skip", type=int, default=0, help="questions left out first: those already looked at")
     parser.add_argument("--weights", type=Path, default=WEIGHTS / "copypaste", help="folder of the adapter")
     parser.add_argument("--controls", type=Path, help="folder with the adapters `stamping` and `copying`")
     parser.add_argument("--base", help="another base model (folder or Hugging Face id)")
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    some = items(args.data, args.part, args.limit)
+    some = items(args.data, args.part, args.limit, args.skip)
     writer = opened(args.base)
     answers = {way: one_go(writer, some, way) for way in ("base", "attributed")}
     if not args.without_composers:

@@ -3,9 +3,9 @@
     python -m training.intent --out encoders/weights [--epochs 7] [--start intent.safetensors --lr 0.0005]
 
 The same dialogues as `training.tool_use` learns from, each hand-written one in another variation every epoch; LoRA on
-the sentence encoder, one logit a tool, binary cross-entropy. `training/data/tool_use_validation.jsonl` says which epoch
-is kept (by the share of prompts of which every tool is right); `tool_use_heldout.jsonl` judges the result. Neither is
-trained on. State is saved after every epoch; the same command goes on. After new dialogues were written, `--start`
+the sentence encoder, one logit a tool, binary cross-entropy. `training/data/*_validation.jsonl` say which epoch is kept
+(by the share of prompts of which every tool is right); `*_heldout.jsonl` judge the result. None of them is trained on.
+State is saved after every epoch; the same command goes on. After new dialogues were written, `--start`
 goes on from earlier weights instead of from nothing.
 """
 
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from agent.intent import SCALE, Network, told
+from agent.looking import ACTION
 from encoders.weights import stored
 from tools.registry import MAKERS, TOOLS
 from training import tool_use_data
@@ -33,7 +34,7 @@ from training.tool_use_written import written
 
 BATCH, LR, RANK = 32, 1e-3, 32
 DIALOGUES = 1500  # from templates, an epoch
-VALIDATION = Path(__file__).parent / "data" / "tool_use_validation.jsonl"
+VALIDATION = [Path(__file__).parent / "data" / f"{name}_validation.jsonl" for name in ("tool_use", "deciding")]
 Turn = dict[str, Any]
 
 
@@ -48,6 +49,19 @@ def adapting(tools: list[str], rank: int) -> Network:
 def learnt(net: Network) -> dict[str, torch.Tensor]:
     """What training changes: the adapter and the last layer."""
     return {name: value for name, value in net.state_dict().items() if "lora_" in name or name.startswith("out.")}
+
+
+def go_on(net: Network, file: Path) -> None:
+    """Take over earlier weights; a tool that they do not know keeps its random row."""
+    config, before = stored(file, "intent")
+    state = net.state_dict()
+    rows = [net.tools.index(tool) for tool in config["tools"]]
+    for name, value in before.items():
+        if name.startswith("out."):
+            state[name][rows] = value.float()
+        else:
+            state[name] = value.float()
+    net.load_state_dict(state)
 
 
 def turns(epoch: int) -> list[Turn]:
@@ -88,6 +102,8 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
     kinds = {name.split(" ")[0].rsplit("-", 1)[0] for name in recordings}
 
     def runs(name: str) -> bool:
+        if name == ACTION:
+            return "ecg" in kinds
         tool = TOOLS[name]
         return not tool.kinds or tool.recording_optional or bool(kinds & set(tool.kinds))
 
@@ -99,12 +115,12 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
 def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """The network of the best epoch and its figures on validation."""
     torch.manual_seed(args.seed)
-    net = adapting(sorted(TOOLS), args.rank)
+    net = adapting(sorted([*TOOLS, ACTION]), args.rank)
     if args.start:
-        net.load_state_dict({k: v.float() for k, v in stored(args.start, "intent")[1].items()}, strict=False)
+        go_on(net, args.start)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.lr, weight_decay=0.01)
-    prompts = [json.loads(line) for line in VALIDATION.read_text().splitlines() if line.strip()]
+    prompts = [json.loads(line) for file in VALIDATION for line in file.read_text().splitlines() if line.strip()]
     args.out.mkdir(parents=True, exist_ok=True)
     state_file, first = args.out / "intent-state.pt", 0
     best: dict[str, Any] = {"right": 0.0}
@@ -149,9 +165,9 @@ def main() -> None:
         "name": "intent",
         "what": "LoRA adapter of all-MiniLM-L6-v2: which tools a request is about, beside the language model's choice",
         "data": "dialogues written for this project (training/data/tool_use), Apache-2.0",
-        "split": "training/data/tool_use_validation.jsonl chooses the epoch (the two probabilities of "
-        "agent/intent.py were set on it by hand), tool_use_heldout.jsonl judges the result; both written apart and "
-        "never trained on",
+        "split": "tool_use_validation.jsonl and deciding_validation.jsonl of training/data choose the epoch (the two "
+        "probabilities of agent/intent.py were set on the first by hand), tool_use_heldout.jsonl and "
+        "deciding_heldout.jsonl judge the result; all are written apart and never trained on",
         "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}"
         + (f" --start {args.start.name} --lr {args.lr}" if args.start else ""),
         "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",

@@ -26,6 +26,7 @@ from training.cards import write_card
 from training.tool_use_texts import conversations, encode
 from training.tool_use_written import FILES
 
+Encoded = tuple[list[int], list[int]]  # token ids, labels with -100 for read
 Example = tuple[torch.Tensor, torch.Tensor]  # activations (tokens, width) bfloat16, labels (tokens,) with -100 for read
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -41,7 +42,7 @@ def halves(model: Any, lower: int) -> tuple[Any, Any]:
 
 
 @torch.inference_mode()
-def activations(lower: Any, encoded: list[tuple[list[int], list[int]]]) -> list[Example]:
+def activations(lower: Any, encoded: list[Encoded]) -> list[Example]:
     """Run the frozen lower half once over every example (64 of like length at a time)."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
     made: list[Example | None] = [None] * len(encoded)
@@ -79,21 +80,29 @@ def batches(examples: list[Example], tokens: int, rng: random.Random | None) -> 
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
-    """Train, save the best adapter and its card; returns the figures of the twentieth that validates."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from peft.utils import get_peft_model_state_dict
+    """Train, save the best adapter; returns the figures of the twentieth that validates."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.manual_seed(args.seed)
     source = args.base or smollm2.convert()
     tokenizer = AutoTokenizer.from_pretrained(source)
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    talks = [
+        encode(tokenizer, talk)
+        for talk in conversations(args.seed, args.dialogues, args.answers, args.copies, args.files)
+    ]
+    held = len(talks) // 20
+    return fitted(model, talks[held:], talks[:held], args)
+
+
+def fitted(model: Any, learnt: list[Encoded], judging: list[Encoded], args: argparse.Namespace) -> dict[str, Any]:
+    """Tune the upper half of a model on `learnt` texts; the adapter with the least loss on `judging` is in --out."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(args.seed)
     depth = model.config.num_hidden_layers
     lower, model = halves(model, depth // 2)
-    talks = conversations(args.seed, args.dialogues, args.answers, args.copies, args.files)
-    examples = activations(lower.eval(), [encode(tokenizer, talk) for talk in talks])
-    held = len(examples) // 20
-    validation, training = examples[:held], examples[held:]
+    validation, training = (activations(lower.eval(), some) for some in (judging, learnt))
     config = LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = get_peft_model(model, config)
     if args.adapter:
@@ -134,7 +143,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         state = {"adapter": get_peft_model_state_dict(model), "optimiser": optimiser.state_dict(), "best": best}
         torch.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, state_file)
     state_file.unlink(missing_ok=True)
-    return {"validation_loss": best, "examples": len(examples)}
+    return {"validation_loss": best, "examples": len(learnt) + len(judging)}
 
 
 def save(model: Any, out: Path, lower: int) -> None:

@@ -19,7 +19,7 @@ from training.tool_use_written import written
 
 APART = [
     Path(__file__).parent / "data" / f"{name}.jsonl"
-    for name in ("tool_use_heldout", "tool_use_validation", "deciding_heldout")
+    for name in ("tool_use_heldout", "tool_use_validation", "deciding_heldout", "deciding_validation")
 ]
 
 
