@@ -216,10 +216,10 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
-    said = {
-        key: value for key, value in vars(args).items() if key not in ("data", "out") and value not in (None, False)
-    }
+def card(args: argparse.Namespace, figures: dict[str, Any], recipe: str = "copypaste") -> dict[str, Any]:
+    """The card of what this recipe made, or training/pointing.py."""
+    unsaid = ("data", "out", "adapter")
+    said = {key: value for key, value in vars(args).items() if key not in unsaid and value not in (None, False)}
     options = " ".join(
         f"--{key.replace('_', '-')}{'' if value is True else f' {value}'}" for key, value in said.items()
     )
@@ -228,10 +228,10 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
         "what": "LoRA adapter of SmolLM2-135M-Instruct: answers a question from its context by copying, then names the "
         "option",
         "data": "PubMedQA (Jin et al. 2019, MIT), its contexts altered by training/counterfactual.py; questions over "
-        "agent/handbook (Apache-2.0)",
+        "agent/handbook and claims of training/data (Apache-2.0)",
         "split": "PubMedQA's 500 test questions are the test; of the others those with an id divisible by 5 validate; "
         "altered contexts of training and of evaluation belong to different questions",
-        "command": f"python -m training.copypaste --data DIR/pubmedqa --out DIR {options}",
+        "command": f"python -m training.{recipe} --data DIR/pubmedqa --out DIR {options}",
         "input": "chat text as agent/copypaste.py `asked` renders it",
         "figures": figures,
         "limits": "English; contexts of about a hundred words; yes/no questions and numbers of a passage. The answer "

@@ -26,9 +26,9 @@ from typing import Any
 from agent import smollm2
 from agent.copypaste import asked
 from tools.errors import EinthovenError
+from training import copypaste
 from training.cards import write_card
 from training.claims import claims
-from training.copypaste import ARMS
 from training.copypaste_data import Item, from_handbook, turnable
 from training.tool_use import Encoded, fitted
 
@@ -73,7 +73,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, help="to go on from: what training.copypaste made; of the same rank")
     parser.add_argument("--base", help="another causal language model of the Llama family (folder)")
-    parser.add_argument("--arm", choices=ARMS, default="copypaste")
+    parser.add_argument("--arm", choices=copypaste.ARMS, default="copypaste")
     parser.add_argument("--written", type=int, default=800, help="claims beside")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)
@@ -96,24 +96,13 @@ def main() -> None:
 
 
 def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
+    made = copypaste.card(args, figures, "pointing")
     file = args.adapter / "adapter_model.json" if args.adapter else Path()
-    before = json.loads(file.read_text()) if file.is_file() else {}
-    begun = f"{before['command']}; then " if before else ""
-    name = "copypaste" if args.arm == "copypaste" else f"copypaste-{args.arm}"
-    return {
-        "name": name,
-        "what": "LoRA adapter of SmolLM2-135M-Instruct: answers a question from its context by copying, then names the "
-        "option",
-        "data": "PubMedQA (Jin et al. 2019, MIT), its contexts altered by training/counterfactual.py; questions over "
-        "agent/handbook and claims of training/data (Apache-2.0)",
-        "split": "PubMedQA's 500 test questions are the test; of the others those with an id divisible by 5 validate",
-        "command": f"{begun}python -m training.pointing --data DIR/pubmedqa --adapter FORMER --out DIR "
-        f"--arm {args.arm} --written {args.written} --epochs {args.epochs} --rank {args.rank} --lr {args.lr} "
-        f"--tokens {args.tokens} --seed {args.seed}",
-        "input": "chat text as agent/copypaste.py `asked` renders it",
-        "figures": {"preference": before.get("figures", {}).get("training"), "pointing": figures},
-        "limits": "English; contexts of about a hundred words; yes/no questions and numbers of a passage",
-    }
+    if file.is_file():
+        before = json.loads(file.read_text())
+        made["command"] = f"{before['command']}; then {made['command']} --adapter FORMER"
+        made["figures"] = {"preference": before["figures"].get("training", before["figures"]), "pointing": figures}
+    return made
 
 
 if __name__ == "__main__":
