@@ -99,16 +99,17 @@ def drawings() -> list[tuple[str, float, str, float]]:
     from tools.recording import read
 
     (net, codes), (autoencoder, _) = flow.opened(), vae.opened()
-    condition = understood("sinus rhythm at 70 bpm", codes)
+    free, at_70 = (understood(words, codes) for words in ("sinus rhythm", "sinus rhythm at 70 bpm"))
     whole = read(examples.get_path("waveform"))[0]
     three = replace(whole, signal=whole.signal[[1, 6, 10]], leads=("II", "V1", "V5"), gain=None)
 
-    def drawn(count: int, steps: int = flow.DRAW_STEPS, times: int = 3) -> float:
+    def drawn(count: int, condition: Any, steps: int = flow.DRAW_STEPS, times: int = 3) -> float:
         return median_s(lambda: draw(net, autoencoder, condition, list(range(count)), steps=steps), times)
 
     return [
-        ("an ECG from words, s", drawn(1), "1000 steps (five times 200)", 5 * drawn(1, 200, 1)),
-        ("sixteen ECGs from words, s", drawn(16), "", 0.0),
+        ("an ECG from words, s", drawn(1, free), "1000 steps (five times 200)", 5 * drawn(1, free, 200, 1)),
+        ("an ECG at a rate, s", drawn(1, at_70), "", 0.0),
+        ("sixteen ECGs at a rate, s", drawn(16, at_70), "", 0.0),
         ("twelve leads from three, s", median_s(lambda: reconstructed(three), 3), "", 0.0),
     ]
 

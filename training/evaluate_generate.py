@@ -26,7 +26,7 @@ from encoders import flow, vae
 from encoders.reading import FILE as READING
 from encoders.reading import Reader
 from tools.drawing_words import phrases
-from tools.generate import rate_of
+from tools.generate import at_rate, rate_of
 from training import figures, flow_data, ptbxl, reading, vae_data
 from training.evaluate_reconstruct import frechet
 
@@ -106,9 +106,7 @@ def drawn(net: flow.Flow, autoencoder: vae.Vae, prompts: list[dict[str, Any]], p
             of, has_person = person[start : start + len(some)], torch.ones(len(some), dtype=torch.bool)
         given = flow.Given(text, has, numbers.nan_to_num(), ~numbers.isnan(), of, has_person)
         seeds = list(range(start, start + len(some)))
-        with torch.inference_mode():
-            latent = net.draw(given, seeds) * autoencoder.scale[:, None]
-            out.append(autoencoder.decode(latent)[0].numpy())
+        out.append(at_rate(net, autoencoder, given, seeds, flow.DRAW_STEPS))
     return np.concatenate(out)
 
 
