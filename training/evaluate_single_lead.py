@@ -6,7 +6,8 @@ Two copies of the network are trained on one lead alone, from the same random we
 one on the labels only, one on the labels and on the embedding that the shipped reader gives for all twelve leads of the
 same recording (SelfMIS, arXiv 2509.19397: self-cut pairs, no augmentation of the pair; sigmoid contrast). AUROC of
 infarction, its subclasses and statements with at least five positives; seeds are averaged, the difference is a paired
-bootstrap over recordings. Lead I and lead II, raw and band-passed recordings together: shape is what is read here.
+bootstrap over recordings. Beside them the shipped reader's network, which learnt from any leads, sees the same lead
+alone. Lead I and lead II, raw and band-passed recordings together: shape is what is read here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     table = ptbxl.load(args.data)
     train, test = table.folds(*ptbxl.TRAIN), table.folds(args.fold)
-    teacher = reading.net_logits(Reader(args.weights).net, train)["embedding"]
+    reader = Reader(args.weights)
+    teacher = reading.net_logits(reader.net, train)["embedding"]
     truth, names = sites(test)
     out: dict[str, Any] = {"fold": args.fold, "records": len(test), "sites": names, "seeds": args.seeds}
     for lead in ("I", "II"):
@@ -61,8 +63,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             name: [round(float(figures.auroc(p[a], truth)[i]), 3) for a in (True, False)]
             for i, name in enumerate(names)
         }
-        out[lead] = {**compared, "each_with_and_without": each}
+        shipped = figures.with_interval(by_reader(reader, test, lead, names), truth)
+        out[lead] = {**compared, "each_with_and_without": each, "shipped": shipped}
     return out
+
+
+def by_reader(reader: Reader, test: ptbxl.Table, lead: str, names: list[str]) -> np.ndarray:
+    """(test records, sites) logits of the shipped network, given this lead alone."""
+    known = np.zeros(test.signal.shape, bool)
+    known[:, LEADS.index(lead)] = True
+    seen, columns = reading.net_logits(reader.net, test, known), []
+    for name in names:
+        group, code = _label(name)
+        columns.append(seen[group][:, reader.codes[group].index(code)])
+    return np.stack(columns, axis=1)
 
 
 def sites(table: ptbxl.Table) -> tuple[np.ndarray, list[str]]:
@@ -111,9 +125,14 @@ def predicted(
 
 
 def _column(table: ptbxl.Table, name: str) -> np.ndarray:
-    code, _, group = name.partition(" (")
-    group = group.rstrip(")") or "superclass"
+    group, code = _label(name)
     return table.labels[group][:, table.codes[group].index(code)]
+
+
+def _label(name: str) -> tuple[str, str]:
+    """Group and code of a name that `sites` gave."""
+    code, _, group = name.partition(" (")
+    return group.rstrip(")") or "superclass", code
 
 
 def _inputs(signal: np.ndarray, lead: int) -> tuple:
@@ -131,7 +150,8 @@ def table(out: dict[str, Any]) -> str:
         verdict = "alignment wins" if low > 0 else "alignment loses" if high < 0 else "no difference is shown"
         lines.append(
             f"lead {lead:2s} aligned {one['auroc']:.3f} {one['interval']}, labels only {one['baseline'][0]:.3f}; "
-            f"difference {one['ahead']:+.3f} [{low:+.3f}, {high:+.3f}]: {verdict}"
+            f"difference {one['ahead']:+.3f} [{low:+.3f}, {high:+.3f}]: {verdict}; the shipped reader on it "
+            f"{one['shipped']['auroc']:.3f} {one['shipped']['interval']}"
         )
         lines.append(
             "        " + "  ".join(f"{name} {a:.3f}/{b:.3f}" for name, (a, b) in one["each_with_and_without"].items())
