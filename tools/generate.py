@@ -148,8 +148,9 @@ def at_rate(net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: i
     off = [_distance(one, rate) for one, rate in zip(best, wanted, strict=True)]
     for again in range(1, TRIES):
         rows = [i for i, distance in enumerate(off) if distance > NEAR_BPM]
-        others = drawn(rows, [seeds[i] + again * STRIDE for i in rows]) if rows else []
-        for i, other in zip(rows, others, strict=True):
+        if not rows:
+            break
+        for i, other in zip(rows, drawn(rows, [seeds[i] + again * STRIDE for i in rows]), strict=True):
             if (distance := _distance(other, wanted[i])) < off[i]:
                 best[i], off[i] = other, distance
     return best
