@@ -38,6 +38,7 @@ FEW = 3  # sentences in a line
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
+UNFIT = "I can answer only from what the tools return, and for that I have none. What they do with what is loaded:"
 
 
 Known = dict[str, dict[str, str]]  # id -> {"file": name in the folder, "about": "12-lead ECG"}
@@ -259,9 +260,15 @@ def compose(
         if text and not wrong and complete(text, question, facts):
             return text, by
         emit({"kind": "drop"})
-    text = set_out(chosen) or SPEECHLESS
+    text = set_out(chosen) or speechless(kinds)
     emit({"kind": "word", "text": text})
     return text, "evidence"
+
+
+def speechless(kinds: Collection[str]) -> str:
+    """What is said where nothing can be: what the tools do with the kinds that are loaded."""
+    can = [tool.description for tool in TOOLS.values() if set(tool.kinds) & set(kinds) and not tool.recording_optional]
+    return "\n• ".join([UNFIT, *can]) if can else SPEECHLESS
 
 
 def set_out(facts: list[str]) -> str:

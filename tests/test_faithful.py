@@ -5,7 +5,7 @@ import pytest
 from agent import faithful
 from agent.evidence import complete, relevant
 from agent.faithful import NOT_RETURNED, number_pairs, problems
-from agent.graph import SPEECHLESS
+from agent.graph import UNFIT
 from agent.session import Session
 from training.answer_data import answers
 
@@ -176,4 +176,6 @@ def test_a_false_word_on_what_is_loaded_never_reaches_the_reader(script, dicom):
     session = Session(script(answers=["That needs an ECG, and only a spirogram is loaded."] * 2))
     session.add(dicom)
     *_, end = session.ask("What does the tool say?")
-    assert end["answer"] == SPEECHLESS
+    assert end["answer"].startswith(UNFIT)
+    assert "What an ECG shows" in end["answer"]
+    assert "spirogram" not in end["answer"]  # of what is loaded alone

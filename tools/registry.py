@@ -169,7 +169,7 @@ TOOLS: dict[str, Tool] = {
         ),
         Tool(
             "ppg_to_ecg",
-            "Turn a pulse wave into an ECG.",
+            "Turn a pulse wave into an ECG; pulse rate and regularity.",
             OfRecording,
             "tools.ppg",
             kinds=("ppg",),
