@@ -267,7 +267,7 @@ def compose(
 
 def speechless(kinds: Collection[str]) -> str:
     """What is said where nothing can be: what the tools do with the kinds that are loaded."""
-    can = [tool.description for tool in TOOLS.values() if set(tool.kinds) & set(kinds) and not tool.recording_optional]
+    can = [tool.purpose for tool in TOOLS.values() if set(tool.kinds) & set(kinds) and not tool.recording_optional]
     return "\n• ".join([UNFIT, *can]) if can else SPEECHLESS
 
 
