@@ -206,10 +206,10 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool =
 
 def _opinion() -> Any:
     """The second opinion on what a request is about, or None where it is not on this machine."""
-    from agent.intent import FILE, Intent
+    from agent.intent import FILES, Intent
 
     try:
-        return Intent() if FILE.exists() else None
+        return Intent() if all(file.exists() for file in FILES) else None
     except MissingModel:
         return None
 
