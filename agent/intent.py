@@ -1,8 +1,5 @@
 """Which tools a request is about, by the words of the request: a second opinion beside the language model's choice.
 
-The model's own look at an ECG (agent/looking.py) is one of them here. Two networks are asked, and the middle of their
-opinions counts: each was taught alone, and alone each is right less often.
-
     opinion = Intent()
     opinion.probabilities(recordings, history, "how fast is it?")   ->  {"measure_ecg": 0.98, …}
     opinion.settled({"search_guidelines"}, …)                       ->  {"measure_ecg"}
@@ -20,15 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agent.looking import ACTION
 from agent.prompts import HISTORY_TURNS
 from encoders import sentence
 from encoders.lora import merge
 from encoders.weights import WEIGHTS, stored
 
-FILES = (WEIGHTS / "intent.safetensors", WEIGHTS / "intent_looks.safetensors")
+FILE = WEIGHTS / "intent.safetensors"
 RULED_OUT, CERTAIN = 0.3, 0.75  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
-OF_LOOKS = 0.2, 0.5  # the same of a look, on deciding_validation.jsonl
 LONGEST = 128  # tokens
 SCALE = 2.0  # of the adapter
 
@@ -54,42 +49,26 @@ class Network(nn.Module):
 
 
 class Intent:
-    """Trained networks from their files; see the module."""
+    """A trained network from its file; see the module."""
 
-    def __init__(self, *files: Path):
-        self.nets = [opened(file) for file in files or FILES]
+    def __init__(self, file: Path = FILE):
+        config, learnt = stored(file, "intent")
+        self.net = Network(config["tools"]).eval()
+        self.net.out.load_state_dict({name: learnt.pop(f"out.{name}").float() for name in ("weight", "bias")})
+        merge(self.net.encoder, learnt, SCALE)
 
     @torch.inference_mode()
     def probabilities(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> dict[str, float]:
-        """Of each tool, that the request is about it, by the networks that know it; arguments as
-        `agent.prompts.choose` has them."""
-        text = told(recordings, history, question)
-        logits: dict[str, list[Tensor]] = {}
-        for net in self.nets:
-            for tool, logit in zip(net.tools, net([text])[0], strict=True):
-                logits.setdefault(tool, []).append(logit)
-        return {tool: float(torch.stack(some).mean().sigmoid()) for tool, some in logits.items()}
+        """Of each tool, that the request is about it; arguments as `agent.prompts.choose` has them."""
+        p = self.net([told(recordings, history, question)])[0].sigmoid().tolist()
+        return dict(zip(self.net.tools, p, strict=True))
 
     def settled(
         self, chosen: set[str], recordings: list[str], history: list[dict[str, Any]], question: str
     ) -> set[str]:
         """The language model's choice, less what is ruled out and with what is certain."""
-        opinion = self.probabilities(recordings, history, question)
-        kept = chosen - opinion.keys()
-        for tool, p in opinion.items():
-            ruled_out, certain = OF_LOOKS if tool == ACTION else (RULED_OUT, CERTAIN)
-            if p >= (ruled_out if tool in chosen else certain):
-                kept.add(tool)
-        return kept
-
-
-def opened(file: Path) -> Network:
-    """A trained network from its file."""
-    config, learnt = stored(file, "intent")
-    net = Network(config["tools"]).eval()
-    net.out.load_state_dict({name: learnt.pop(f"out.{name}").float() for name in ("weight", "bias")})
-    merge(net.encoder, learnt, SCALE)
-    return net
+        p = self.probabilities(recordings, history, question)
+        return {tool for tool in chosen if p.get(tool, 1) >= RULED_OUT} | {t for t, v in p.items() if v >= CERTAIN}
 
 
 def told(recordings: list[str], history: list[dict[str, Any]], question: str) -> str:

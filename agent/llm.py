@@ -91,8 +91,8 @@ class LocalModel:
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
         can = self.projector is not None and any(name.startswith("ecg-") for name in ids)
         calls = self._calls(messages, calls_schema(ids, looks=can and looking.asked_for(question, history)))
-        if self.opinion is not None:
-            named = {call["name"] for call in calls}
+        named = {call["name"] for call in calls}
+        if self.opinion is not None and looking.ACTION not in named:  # that it looks itself is the model's own choice
             settled = self.opinion.settled(named, recordings, history, question) - (set() if can else {looking.ACTION})
             calls = [call for call in calls if call["name"] in settled]
             if more := sorted(settled - named):
@@ -105,6 +105,8 @@ class LocalModel:
             stated.checked(stated.of_what_was_made(call, question, history, ids), question, history) for call in calls
         ]
         calls = [call for i, call in enumerate(calls) if call not in calls[:i]]  # two quantities of one tool: one call
+        if all(call["name"] == "measure_ecg" and call["arguments"].get("recording") == ABSENT for call in calls):
+            calls = stated.of_a_pulse(question, ids)
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]
         first = made[0] if made else len(calls)  # what follows may be about what it makes
         return [call for i, call in enumerate(calls) if i > first or call["arguments"].get("recording") != ABSENT]
@@ -206,10 +208,10 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool =
 
 def _opinion() -> Any:
     """The second opinion on what a request is about, or None where it is not on this machine."""
-    from agent.intent import FILES, Intent
+    from agent.intent import FILE, Intent
 
     try:
-        return Intent() if all(file.exists() for file in FILES) else None
+        return Intent() if FILE.exists() else None
     except MissingModel:
         return None
 

@@ -55,6 +55,24 @@ DAYS = r"\b([12]\d\d|3[0-2]\d) ?(?:d\b|days|Tagen?|jours|días|giorni|dias|dagen
 SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:-\w+)?|hundred|a dozen|pair)\b"
 
 
+PULSE = re.compile(
+    r"\b(?:(?:pulse|heart|beat)[ -]?rate|hr|bpm|rates?|how (?:fast|quick|slow)|(?:ir)?regular\w*|steady|skip\w*|racing"
+    r"|tachycard\w*|bradycard\w*|beats? (?:a|per) (?:minute|min)|Puls|Pulsfrequenz|pouls|pulso|polso|frequenza"
+    r"|hartslag)\b",
+    re.IGNORECASE,
+)
+NO_PULSE = re.compile(r"\b(?:respir\w*|breath\w*|atem\w*|pressure|saturation|spo2|oxygen)\b", re.IGNORECASE)
+
+
+def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
+    """The call that tells rate and regularity where a pulse wave is loaded and no ECG, if the words ask for them."""
+    kinds = {name.rsplit("-", 1)[0] for name in ids}
+    if "ppg" not in kinds or "ecg" in kinds or not PULSE.search(question) or NO_PULSE.search(question):
+        return []
+    pulses = [name for name in ids if name.startswith("ppg-")]
+    return [{"name": "ppg_to_ecg", "arguments": {"recording": next((n for n in pulses if n in question), pulses[0])}}]
+
+
 def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
     """The call with what was said, now or of this recording before, in place of what the model gave."""
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])

@@ -49,8 +49,6 @@ def test_it_reads_the_request_the_last_two_turns_and_the_kinds_of_what_is_loaded
         ({"measure_ecg": 0.01}, {"measure_ecg"}, set()),
         ({"plot_recording": 0.99}, {"measure_ecg"}, {"measure_ecg", "plot_recording"}),
         ({"measure_ecg": 0.01, "interpret_ecg": 0.99}, {"measure_ecg"}, {"interpret_ecg"}),
-        ({"look": 0.6, "interpret_ecg": 0.1}, {"interpret_ecg"}, {"look"}),
-        ({"look": 0.1}, {"look"}, set()),
     ],
 )
 def test_what_is_certain_is_added_and_what_is_ruled_out_is_dropped(p, chosen, settled):
@@ -79,17 +77,6 @@ def test_a_look_that_the_second_opinion_hears_is_one_call_and_none_without_an_ec
     looks = model.choose(["ppg-1 (PPG)", "ecg-1 (12-lead ECG)"], [], "gestalt?")
     assert looks == [{"name": "look", "arguments": {"recording": "ecg-1"}}]
     assert model.choose(["ppg-1 (PPG)"], [], "gestalt?") == []
-
-
-def test_two_networks_meet_in_the_middle_and_one_alone_may_know_a_tool():
-    one, other = (torch.nn.Module() for _ in range(2))
-    one.tools, other.tools = ["measure_ecg"], ["look", "measure_ecg"]
-    one.forward = lambda texts: torch.tensor([[2.0]])
-    other.forward = lambda texts: torch.tensor([[1.0, -2.0]])
-    both = Intent.__new__(Intent)
-    both.nets = [one, other]
-    p = both.probabilities([], [], "?")
-    assert p == pytest.approx({"measure_ecg": 0.5, "look": torch.tensor(1.0).sigmoid().item()})
 
 
 def test_it_learns_and_its_file_gives_the_same_opinion(tmp_path):

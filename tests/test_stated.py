@@ -92,3 +92,21 @@ def test_what_a_tool_made_is_the_newest_ecg():
         assert on(question, drew) == "ecg-2"
         assert on(question, []) == "ecg-1"  # nothing was made
     assert on("measure ecg-1", drew) == on("how fast is it?", drew) == "ecg-1"
+
+
+@pytest.mark.parametrize(
+    ("question", "loaded", "asked_of"),
+    [
+        ("What is the pulse rate?", ["ppg-1"], "ppg-1"),
+        ("is it regular", ["ppg-1", "spirogram-1"], "ppg-1"),
+        ("how fast is ppg-2", ["ppg-1", "ppg-2"], "ppg-2"),
+        ("What is the heart rate?", ["ecg-1", "ppg-1"], None),  # that is the ECG's
+        ("what is the respiratory rate", ["ppg-1"], None),
+        ("blood pressure?", ["ppg-1"], None),
+        ("pulse rate?", ["ctg-1"], None),
+    ],
+)
+def test_the_rate_of_a_pulse_wave_is_asked_of_its_own_tool(question, loaded, asked_of):
+    calls = stated.of_a_pulse(question, loaded)
+    assert [call["arguments"]["recording"] for call in calls] == ([asked_of] if asked_of else [])
+    assert all(call["name"] == "ppg_to_ecg" for call in calls)
