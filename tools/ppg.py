@@ -152,14 +152,10 @@ def _both(made: Estimate, meta: dict[str, Any]) -> Recording:
 
 def sentences(result: dict[str, Any]) -> list[str]:
     """The result in words, one fact a sentence."""
-    said = [
-        f"Lead II was estimated from the pulse wave over {result['seconds']:.1f} s.",
-        "It is no recorded ECG: a model drew it.",
-    ]
     rate, count = result["heart_rate_bpm"], len(result["r_peaks_s"])
-    said.append(
-        "The heart rate cannot be told." if rate is None else f"Heart rate {rate:.0f} bpm, from {count} pulses."
-    )
+    said = ["The heart rate cannot be told." if rate is None else f"Heart rate {rate:.0f} bpm, from {count} pulses."]
     if result["regularity"] is not None:
         said.append(f"The pulse is {result['regularity']}.")
+    said.append(f"Lead II was estimated from the pulse wave over {result['seconds']:.1f} s.")
+    said.append("It is no recorded ECG: a model drew it.")
     return [*said, *result["warnings"]]
