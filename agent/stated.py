@@ -56,7 +56,7 @@ SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:
 
 
 PULSE = re.compile(
-    r"\b(?:(?:pulse|heart|beat)[ -]?rate|hr|bpm|rates?|how (?:fast|quick|slow)|(?:ir)?regular\w*|steady|skip\w*|racing"
+    r"\b(?:(?:pulse|heart|beat)[ -]?rate|hr|bpm|rate|how (?:fast|quick|slow)|(?:ir)?regular\w*|steady|racing"
     r"|tachycard\w*|bradycard\w*|beats? (?:a|per) (?:minute|min)|Puls|Pulsfrequenz|pouls|pulso|polso|frequenza"
     r"|hartslag)\b",
     re.IGNORECASE,

@@ -104,6 +104,7 @@ def test_what_a_tool_made_is_the_newest_ecg():
         ("what is the respiratory rate", ["ppg-1"], None),
         ("blood pressure?", ["ppg-1"], None),
         ("pulse rate?", ["ctg-1"], None),
+        ("skip this one", ["ppg-1"], None),
     ],
 )
 def test_the_rate_of_a_pulse_wave_is_asked_of_its_own_tool(question, loaded, asked_of):
