@@ -204,8 +204,8 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
 
 
 def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[[], bool]) -> list[str]:
-    """What the language model itself sees in the ECGs that it looked at, and where `interpret_ecg` finds otherwise."""
-    if getattr(llm, "projector", None) is None:
+    """What the language model itself sees in what it looked at, and where the tool that reads it finds otherwise."""
+    if not (kinds := getattr(llm, "projectors", {})):
         return []
 
     @cache
@@ -222,15 +222,16 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
         if not looking.says_something(own):
             own = read(first, [(looking.WHOLE.format(name=first[0]), "")])
         said.append(looking.without_numbers(own))
-        said += [f"I look at {looking.MOST} ECGs at a time; left out: {', '.join(rest)}."] if rest else []
+        said += [f"I look at {looking.MOST} recordings at a time; left out: {', '.join(rest)}."] if rest else []
         if len(names) == 1:
-            said += looking.differences(own, looked[0]["result"]["findings"], whole="Groups:" in own)
+            said += looking.differs(own, looked[0]["result"], whole="Groups:" in own)
     for result in state["results"]:
-        found, name = result["result"], result["arguments"].get("recording")
-        if result["name"] == "interpret_ecg" and found.get("probabilities") and name not in names:
-            asked = looking.asked_beside(state["question"])
+        found, name = result["result"], result["arguments"].get("recording", "")
+        kind = name.rsplit("-", 1)[0]
+        if kind in kinds and result["name"] == looking.BESIDE.get(kind) and name not in names and looking.told(found):
+            asked = looking.asked_beside(state["question"], kind)
             own = read([name], [(asked.format(name=name), "")])
-            said += looking.differences(own, found["findings"], whole=asked == looking.GROUPS_OF)
+            said += looking.differs(own, found, whole=asked != looking.RHYTHM_OF)
     return list(dict.fromkeys(said))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,7 +73,7 @@ class LocalModel:
         if self.tuned and adapter:
             adapted(model, adapter)
         self.opinion = _opinion() if self.tuned else None
-        self.projector: Any = _projector() if self.tuned else None
+        self.projectors: dict[str, Any] = _projectors() if self.tuned else {}  # by kind of recording
         self._drawing: Any = None
         self.hear = self._heard if self.tuned and _can_draw() else None
         self.name = name
@@ -89,8 +89,8 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        can = self.projector is not None and any(name.startswith("ecg-") for name in ids)
-        calls = self._calls(messages, calls_schema(ids, looks=can and looking.asked_for(question, history)))
+        can = [kind for kind in self.projectors if any(name.startswith(f"{kind}-") for name in ids)]
+        calls = self._calls(messages, calls_schema(ids, looks=can if looking.asked_for(question, history) else ()))
         named = {call["name"] for call in calls}
         if self.opinion is not None and looking.ACTION not in named:  # that it looks itself is the model's own choice
             settled = self.opinion.settled(named, recordings, history, question) - (set() if can else {looking.ACTION})
@@ -133,13 +133,13 @@ class LocalModel:
     def read(
         self, seen: dict[str, Any], turns: list[tuple[str, str]], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[str]:
-        """Stream what the model itself sees in ECGs: `seen` of agent/looking.py by id; the last of `turns` asks."""
+        """Stream what the model itself sees: `seen` of agent/looking.py by id; the last of `turns` asks."""
         import torch
 
         given, vectors = {}, []
         with torch.inference_mode():
             for name, features in seen.items():
-                soft, there = self.projector(features)
+                soft, there = self.projectors[name.rsplit("-", 1)[0]](features)
                 vectors.append(soft[there])
                 given[name] = len(vectors[-1])
         word, place = prompts.soft_word(self.tokenizer)
@@ -171,9 +171,9 @@ class LocalModel:
         return LLMatcher(self._grammar_tokens, grammar)
 
 
-def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool = False) -> dict[str, Any]:
+def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: Collection[str] = ()) -> dict[str, Any]:
     """JSON schema of a list of flat calls over every tool of the contract, on the recordings `ids`; or of one call of
-    each tool of `exactly`, in that order. With `looks` the model may also look at an ECG itself (agent/looking.py).
+    each tool of `exactly`, in that order. At recordings of the kinds `looks` the model may also look itself.
 
     A tool can be called on recordings of its kind only. Where there is none, its only recording is `ABSENT`: the
     model can still say what is meant, rather than be pushed to another tool, and the call is dropped unless one
@@ -194,8 +194,8 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: bool =
         options.append(
             {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         )
-    if looks and (ecgs := [name for name in ids if name.startswith("ecg-")]):
-        properties = {"name": {"const": looking.ACTION}, "recording": {"enum": ecgs}}
+    if seen := [name for name in ids if name.rsplit("-", 1)[0] in looks]:
+        properties = {"name": {"const": looking.ACTION}, "recording": {"enum": seen}}
         options.append(
             {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
         )
@@ -223,11 +223,12 @@ def _can_draw() -> bool:
     return drawing.FILE.exists() and flow.FILE.exists()
 
 
-def _projector() -> Any:
-    """What turns an ECG into soft tokens, or None where it is not on this machine."""
-    from encoders.projector import FILE, opened
+def _projectors() -> dict[str, Any]:
+    """What turns recordings into soft tokens, by their kind, as far as it is on this machine."""
+    from encoders import projector, spiro_projector
 
-    return opened() if FILE.exists() else None
+    there: dict[str, Any] = {"ecg": projector.opened()} if projector.FILE.exists() else {}
+    return there | ({"spirogram": spiro_projector.opened()[0]} if spiro_projector.FILE.exists() else {})
 
 
 def _open(source: Path | str, quantise: bool):

@@ -1,9 +1,9 @@
-"""What the language model itself sees in an ECG, by soft tokens and without a tool, and where a tool says otherwise.
+"""What the language model itself sees in a recording, by soft tokens and without a tool, and where a tool differs.
 
-    look(recording)                                 features for `LocalModel.read`, or a line why there are none
-    differences("… hypertrophy.", findings)         ["The language model's own eye sees hypertrophy; …"]
+    look(recording)                     features for `LocalModel.read`, or a line why there are none
+    differs("… hypertrophy.", result)   ["The language model's own eye differs: it sees hypertrophy, which …"]
 
-The tools stay the authority: what the model sees is said as its own impression, beside what `interpret_ecg` finds.
+The tools stay the authority: what the model sees is said as its own impression, beside what the tool of `BESIDE` finds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tools.recording import LEADS, Recording
 from tools.scp import GROUPED, STATEMENTS, statement
 
 ACTION = "look"  # among the calls of a turn: the model reads the signal itself
-MOST = 2  # ECGs that are looked at together: each costs up to 21 tokens and its own attention
+BESIDE = {"ecg": "interpret_ecg", "spirogram": "read_spirogram"}  # what reads a kind that can be looked at
+MOST = 2  # recordings that are looked at together: each costs up to 21 tokens and its own attention
 GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
 RHYTHM_OF = "What is the rhythm of {name}?"
 NO_NUMBERS = "I give no numbers by eye; ask me to measure it."
@@ -34,7 +35,7 @@ USUAL = (  # words of a reading, the usual last: what they go on with is guessed
 DISEASES = frozenset({"MI", "STTC", "CD", "HYP"})
 ANSWERS = frozenset(
     "yes no none both neither slow normal fast short long narrow borderline wide left right extreme rate about that "
-    "ecg-1 ecg-2".split()
+    "ecg-1 ecg-2 end curve".split()
 )
 
 
@@ -65,18 +66,38 @@ def asked_for(question: str, history: list[dict[str, Any]]) -> bool:
     return bool(history) and any(call["name"] == ACTION for call in history[-1]["calls"])
 
 
-def asked_beside(question: str) -> str:
+def asked_beside(question: str, kind: str = "ecg") -> str:
     """What the model is asked, to be compared with a tool's reading: the rhythm where a question is of it."""
+    if kind != "ecg":
+        return WHOLE
     return RHYTHM_OF if OF_RHYTHM.search(question) else GROUPS_OF
 
 
 def look(recording: Recording) -> Any:
-    """`encoders.projector.Features` (B = 1) of the first ten seconds of its usable leads.
+    """`Features` (B = 1) of encoders/projector.py, of the first ten seconds of the usable leads; or of
+    encoders/spiro_projector.py, of the best blow.
 
     Raises
     ------
     UsageError : where nothing can be told from it; the line says why.
     """
+    return _look_at_spirogram(recording) if recording.kind == "spirogram" else _look_at_ecg(recording)
+
+
+def _look_at_spirogram(recording: Recording) -> Any:
+    import torch
+
+    from encoders.spiro import opened, prepared
+    from encoders.spiro_projector import features
+    from tools.spirogram import best_blow
+
+    x, there = prepared(best_blow(recording).volume_l, recording.fs_hz)
+    given = torch.from_numpy(x)[None], torch.from_numpy(there)[None]
+    with torch.inference_mode():
+        return features(opened()(*given), given[1])
+
+
+def _look_at_ecg(recording: Recording) -> Any:
     import torch
 
     from encoders.projector import features
@@ -102,14 +123,32 @@ def is_look(result: dict[str, Any]) -> bool:
 
 
 def look_result(recording: Recording) -> dict[str, Any]:
-    """What stands in the trace of a look: that it can be done, and what `interpret_ecg` finds in the same recording."""
+    """What stands in the trace of a look: that it can be done, and what the tool finds in the same recording."""
     from tools.registry import find
 
     look(recording)
-    found = find("interpret_ecg").run(recording, {}, None)
+    tool = BESIDE[recording.kind]
+    found = find(tool).run(recording, {}, None)
+    told = {"seen_by": "the language model", "beside": tool}
+    if tool == "read_spirogram":
+        return told | {"pattern": found["pattern"]}
     keys = ("code", "name", "probability", "certainty")
-    findings = [{key: finding[key] for key in keys} for finding in found["findings"]]
-    return {"seen_by": "the language model", "beside": "interpret_ecg", "findings": findings}
+    return told | {"findings": [{key: finding[key] for key in keys} for finding in found["findings"]]}
+
+
+def told(found: dict[str, Any]) -> bool:
+    """Whether a tool's result says something that the model's own eye can be compared with."""
+    return bool(found.get("probabilities") or found.get("pattern"))
+
+
+def differs(text: str, found: dict[str, Any], whole: bool = True) -> list[str]:
+    """Where the model's own reading and the tool's result of the same recording are not of one mind."""
+    if "findings" in found:
+        return differences(text, found["findings"], whole)
+    mine, theirs = re.search(r"Pattern: ([^.]+)\.", text), found.get("pattern")
+    if not mine or not theirs or ("airflow obstruction" in mine[1]) == ("airflow obstruction" in theirs):
+        return []
+    return [f"{DIFFERS}it sees {mine[1]}, where read_spirogram finds {theirs}. The tool's reading counts."]
 
 
 def without_numbers(text: str) -> str:
@@ -117,7 +156,7 @@ def without_numbers(text: str) -> str:
     kept = [
         sentence
         for sentence in re.split(r"(?<=[.!?])\s+", text.strip())
-        if sentence and not re.search(r"\d", re.sub(r"\b(?:ecg-\d+|V[1-6])\b", "", sentence))
+        if sentence and not re.search(r"\d", re.sub(r"\b(?:ecg-\d+|spirogram-\d+|V[1-6])\b", "", sentence))
     ]
     return f"{OWN}{' '.join(kept)}" if kept else NO_NUMBERS
 
@@ -126,6 +165,8 @@ def says_something(text: str) -> bool:
     """Whether a reading names a finding, a lead, a yes or no, or one of the words that it is taught to answer in."""
     from agent.findings import named
 
+    if "Pattern:" in text:
+        return True
     first = re.split(r"[^\w-]", text.strip().lower(), maxsplit=1)[0]
     return bool(named(text)) or first in ANSWERS or all(one in LEADS for one in text.strip(" .").split(", "))
 

@@ -76,9 +76,9 @@ class Projector(nn.Module):
         self.lead = nn.Linear(shape.width, shape.hidden)
         self.time = nn.Linear(shape.width, shape.hidden)
         self.place = nn.Parameter(torch.zeros(TOKENS, shape.hidden))
-        self.bent_whole = _Bent(5 * shape.width, shape.inner, WHOLE * shape.hidden)
-        self.bent_lead = _Bent(shape.width, shape.inner, shape.hidden)
-        self.bent_time = _Bent(shape.width, shape.inner, shape.hidden)
+        self.bent_whole = Bent(5 * shape.width, shape.inner, WHOLE * shape.hidden)
+        self.bent_lead = Bent(shape.width, shape.inner, shape.hidden)
+        self.bent_time = Bent(shape.width, shape.inner, shape.hidden)
 
     def forward(self, seen: Features) -> tuple[Tensor, Tensor]:
         """(B, TOKENS, hidden) and (B, TOKENS) bool."""
@@ -91,7 +91,7 @@ class Projector(nn.Module):
         return asdict(self.shape)
 
 
-class _Bent(nn.Sequential):
+class Bent(nn.Sequential):
     """What a line cannot say; nothing at first."""
 
     def __init__(self, width: int, inner: int, hidden: int):

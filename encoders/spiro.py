@@ -79,7 +79,8 @@ class SpiroNet(nn.Module):
         )[0]
 
     def forward(self, x: Tensor, there: Tensor) -> dict[str, Tensor]:
-        """`vectors` (B, SEGMENTS, 2 hidden), `attention` (B, SEGMENTS), `logit` (B,) uncalibrated, `beside` (B, 3)."""
+        """`vectors` (B, SEGMENTS, 2 hidden), `attention` (B, SEGMENTS), `whole` (B, 4 hidden), of both, `logit` (B,)
+        uncalibrated, `beside` (B, 3)."""
         vectors = self.vectors(x, there)
         weight = self.look(vectors)[..., 0].masked_fill(~there, -torch.inf).softmax(1)
         last = (there.sum(1) - 1).clamp_min(0)
@@ -89,6 +90,7 @@ class SpiroNet(nn.Module):
         return {
             "vectors": vectors,
             "attention": weight,
+            "whole": whole,
             "logit": self.obstruction(whole)[:, 0],
             "beside": self.z_and_sizes(whole),
         }

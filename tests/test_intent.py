@@ -73,7 +73,7 @@ def test_a_look_that_the_second_opinion_hears_is_one_call_and_none_without_an_ec
     every = dict.fromkeys(TOOLS, 0.0)
     model.opinion = Fixed(**every, look=1.0)
     assert model.choose(["ecg-1 (12-lead ECG)"], [], "gestalt?") == []  # no projector: it has no eye
-    model.projector = object()
+    model.projectors = {"ecg": object()}
     looks = model.choose(["ppg-1 (PPG)", "ecg-1 (12-lead ECG)"], [], "gestalt?")
     assert looks == [{"name": "look", "arguments": {"recording": "ecg-1"}}]
     assert model.choose(["ppg-1 (PPG)"], [], "gestalt?") == []

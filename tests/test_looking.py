@@ -21,10 +21,9 @@ def eyes(script):
     """A language model that follows a script, and says so of an ECG whatever it sees."""
 
     class Eyes(script):
-        projector = object()
-
         def __init__(self, calls, seen):
             super().__init__(calls)
+            self.projectors = {"ecg": object(), "spirogram": object()}
             self.seen, self.asked = seen, []
 
         def read(self, seen, turns, stop):
@@ -123,7 +122,7 @@ def test_more_ecgs_than_can_be_looked_at_are_named(eyes, dicom):
     for _ in looks:
         session.add(dicom)
     *_, end = session.ask("Eyeball all three")
-    assert "I look at 2 ECGs at a time; left out: ecg-3." in end["answer"]
+    assert "I look at 2 recordings at a time; left out: ecg-3." in end["answer"]
 
 
 def test_an_ecg_that_cannot_be_looked_at_is_one_line(eyes, dicom):
@@ -165,7 +164,7 @@ def test_only_a_model_with_eyes_may_choose_to_look(tiny_model):
     def names(schema):
         return {option["properties"]["name"]["const"] for option in schema["items"]["anyOf"]}
 
-    assert looking.ACTION in names(calls_schema(["ecg-1"], looks=True))
+    assert looking.ACTION in names(calls_schema(["ecg-1"], looks=("ecg",)))
     assert looking.ACTION not in names(calls_schema(["ecg-1"]))
-    assert looking.ACTION not in names(calls_schema(["ppg-1"], looks=True))
-    assert LocalModel(str(tiny_model)).projector is None
+    assert looking.ACTION not in names(calls_schema(["ppg-1"], looks=("ecg", "spirogram")))
+    assert LocalModel(str(tiny_model)).projectors == {}

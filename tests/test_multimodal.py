@@ -152,7 +152,7 @@ def test_train_stop_go_on_and_answer(trained, tiny_model):
     adapter = load_file(trained / "adapter_model.safetensors")
     assert any("lora_B" in name and value.abs().sum() > 0 for name, value in adapter.items())
     model = LocalModel(str(tiny_model))
-    model.projector = opened(trained / "projector.safetensors")
+    model.projectors = {"ecg": opened(trained / "projector.safetensors")}
     seen = Features(
         torch.randn(1, 480), torch.randn(1, 12, 96), torch.randn(1, 5, 96),
         torch.ones(1, 12, dtype=torch.bool), torch.ones(1, 5, dtype=torch.bool),

@@ -73,14 +73,7 @@ def read_spirogram(recording: Recording, arguments: Any = None, out: Path | None
     if equations not in gli.EQUATIONS:
         raise UsageError(f"--equations: {' or '.join(gli.EQUATIONS)}")
     young = person is not None and person.age <= YOUNG
-    blows, empty = [], []
-    for number, volume in enumerate(volumes, 1):
-        try:
-            blows.append(Blow(number, volume, measure(volume, recording.fs_hz, young)))
-        except UsageError:
-            empty.append(number)
-    if not blows:
-        raise UsageError("no manoeuvre holds a forced expiration: give exhaled volume (L) or flow (L/s) over time")
+    blows, empty = measured(volumes, recording.fs_hz, young)
     warnings += [f"Manoeuvre {number} holds no forced expiration and was left out." for number in empty]
     told = session([blow.told for blow in blows], young)
     result: dict[str, Any] = {key: _rounded(told[key], digits) for key, digits in DIGITS.items()}
@@ -107,6 +100,25 @@ def read_spirogram(recording: Recording, arguments: Any = None, out: Path | None
     place = {**result, "best_manoeuvre": told["best"] + 1}
     result["figure"] = str(save(drawn(curves, place), recording, "flow-volume", "svg", out))
     return result
+
+
+def measured(volumes: list[np.ndarray], fs_hz: float, young: bool = False) -> tuple[list[Blow], list[int]]:
+    """The manoeuvres that hold a forced expiration, and the numbers of those that do not; UsageError if none does."""
+    blows, empty = [], []
+    for number, volume in enumerate(volumes, 1):
+        try:
+            blows.append(Blow(number, volume, measure(volume, fs_hz, young)))
+        except UsageError:
+            empty.append(number)
+    if not blows:
+        raise UsageError("no manoeuvre holds a forced expiration: give exhaled volume (L) or flow (L/s) over time")
+    return blows, empty
+
+
+def best_blow(recording: Recording) -> Blow:
+    """The manoeuvre whose curve is read; raises as `read_spirogram` does."""
+    blows, _ = measured(volumes_l(recording)[0], recording.fs_hz)
+    return blows[session([blow.told for blow in blows], False)["best"]]
 
 
 def volumes_l(recording: Recording) -> tuple[list[np.ndarray], list[str]]:

@@ -154,7 +154,7 @@ def looking(model: Any) -> list[tuple[str, float, str, float]]:
     from agent.looking import look
     from tools.recording import read
 
-    if model.projector is None:
+    if "ecg" not in model.projectors:
         return []
     recording, asked = read(examples.get_path("waveform"))[0], [("What does ecg-1 show?", "")]
     first = median_s(lambda: next(model.read({"ecg-1": look(recording)}, asked)), 3)

@@ -9,7 +9,8 @@ over people. Beside it on the same curves: the ratio FEV1/FVC measured on the cu
 below 0.70. Then the share of people whose FEV1, FVC, PEF, FEF25-75, FET and BEV, derived from the modelled curve by
 tools/spirometry.py, lie within 1 % of what NHANES measured; those whose numbers no falling curve has are counted as
 well. Then how far FEV0.5, FEV0.75, FEV3 and FEV6 of modelled curves, which are not built from these, are from those
-of NHANES 2011-12 (where `SPX_G.csv` is there). Not shown: real curves, which are not public here, and other countries.
+of NHANES 2011-12 (where `SPX_G.csv` is there). Then the reports that the language model writes from soft tokens
+(training/evaluate_spirogram_report.py). Not shown: real curves, which are not public here, and other countries.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from encoders.spiro import FILE, opened
 from tools.errors import UsageError
 from tools.spirometry import measure
-from training import spirogram, spirogram_data
+from training import evaluate_spirogram_report, spirogram, spirogram_data
 from training.figures import DRAWS, interval
 
 FIXED = 0.70
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=FILE)
     parser.add_argument("--part", choices=("validation", "test"), default="test")
+    parser.add_argument("--reports", type=int, default=200, help="people of whom the language model writes; 0 for none")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,6 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out["derived"] = derived(people, told)
     out["course"] = course(args.data)
     out["solved"] = round(float(curves.solved.mean()), 4)
+    if args.reports:
+        out["reports"] = evaluate_spirogram_report.run(people, curves, args.reports, args.weights)
     return out
 
 
@@ -168,4 +172,5 @@ def table(out: dict[str, Any]) -> str:
             f"{name:12s} of the modelled curve against NHANES, which it was not built from: error median "
             f"{row['median_percent']} %, 95th percentile {row['p95_percent']} %"
         )
+    lines += evaluate_spirogram_report.lines(out["reports"]) if "reports" in out else []
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Train the autoencoder of ECGs (encoders/vae.py): any leads in, twelve out, a latent for the flow.
 
-    python -m training.vae --data DIR --out DIR [--epochs 60] [--minutes 90] [--start vae.safetensors]
+    python -m training.vae --data DIR --out DIR [--epochs 60] [--minutes 90] [--start vae.safetensors] [--shape 0.05]
 
 `DIR` holds `ptb-xl` and, if they are there, `ptb-xl-filtered`, `cinc2011` and `ludb`. Folds 1-7 and the unlabelled
 sets are learnt from; fold 8 chooses the epoch that is kept (correlation of nine leads from II, V1, V5) and sets the
@@ -8,7 +8,8 @@ width of the band; folds 9 and 10 are not read. The loss: squared error and slop
 it, of what was seen), its correlation lead by lead, so that small leads count as large ones do, the likelihood of the
 error that is stated, and the divergence of the latent from a normal one, let in slowly and not below a floor, so that
 the latent stays in use. Recordings whose chest amplitudes are lost teach by their correlation alone. The weights kept
-are the running mean of the steps. State is saved after every epoch; the same command goes on.
+are the running mean of the steps. State is saved after every epoch; the same command goes on. What goes on from other
+weights (`--start`) keeps the latents of whole ECGs where they were, so that a flow learnt over them still fits.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from training.cards import write_card
 EMA = 0.995
 BATCH, LR = 32, 2e-3
 SLOPE, SHAPE = 1.0, 0.05  # what slope and correlation count beside the squared error
+ANCHOR = 0.1  # and, after `--start`, how far whole ECGs have moved in the latent, in units of its spread
 SPREAD, PRIOR = 2e-3, 1e-4  # and likelihood and divergence
 FLOOR = 0.05  # nats of a latent value that cost nothing
 SEEN = 0.25  # what the error of a measured sample counts
@@ -43,7 +45,10 @@ INTO = ("II", "V1", "V5")  # what chooses the epoch
 BAND = 1.2816  # standard errors on each side that hold 80 % of normal errors, for the figure
 
 
-def loss_of(net: Any, clean: Tensor, noisy: Tensor, known: Tensor, shown: Tensor, raw: Tensor, prior: float) -> Tensor:
+def loss_of(
+    net: Any, clean: Tensor, noisy: Tensor, known: Tensor, shown: Tensor, raw: Tensor, prior: float,
+    shape_counts: float = SHAPE, before: Vae | None = None,
+) -> Tensor:  # fmt: skip
     """See the module. All (B, 12, SAMPLES); `shown` and `raw`, whether amplitudes are true, (B,)."""
     made, log_error, mean, log_var = net(noisy, known, shown)
     weight = torch.where(known, SEEN, 1.0)
@@ -55,8 +60,14 @@ def loss_of(net: Any, clean: Tensor, noisy: Tensor, known: Tensor, shown: Tensor
     likely = log_error + error.detach().square() / 2 * (-2 * log_error).exp()
     divergence = 0.5 * (mean.square() + log_var.exp() - log_var - 1)
     spread = (likely * raw[:, None, None]).mean()
-    prior_ = prior * divergence.clamp_min(FLOOR).sum(1).mean()
-    return squared + SLOPE * slope + SHAPE * shape + SPREAD * spread + prior_
+    loss = squared + SLOPE * slope + shape_counts * shape + SPREAD * spread
+    loss = loss + prior * divergence.clamp_min(FLOOR).sum(1).mean()
+    whole = known.all(dim=(1, 2)) if before is not None else known.new_zeros(len(known), dtype=torch.bool)
+    if before is not None and whole.any():
+        with torch.no_grad():
+            stood, _ = before.encode(noisy[whole], known[whole])
+        loss = loss + ANCHOR * ((mean[whole] - stood) / before.scale[:, None]).square().mean()
+    return loss
 
 
 def alike(one: Tensor, other: Tensor, weight: Tensor) -> Tensor:
@@ -90,8 +101,10 @@ def fit(
     accelerator = Accelerator()
     torch.manual_seed(args.seed)
     net = Vae(Shape())
+    before = None
     if args.start:  # the sizes are those of `Shape`: a file of other sizes does not load
-        net.load_state_dict(opened(args.start)[0].state_dict())
+        before = opened(args.start)[0].to(accelerator.device)
+        net.load_state_dict(before.state_dict())
     mean = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
     optimiser = torch.optim.AdamW(net.parameters(), args.lr, weight_decay=0.02)
     net, optimiser = accelerator.prepare(net, optimiser)
@@ -121,7 +134,7 @@ def fit(
                 torch.from_numpy(one).to(accelerator.device) for one in (*batch, raw[rows])
             )
             prior = PRIOR * (1.0 if args.start else min(1.0, 5 * done))
-            loss = loss_of(net.train(), clean_, noisy_, known_, shown, true, prior)
+            loss = loss_of(net.train(), clean_, noisy_, known_, shown, true, prior, args.shape, before)
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
@@ -211,7 +224,7 @@ def main() -> None:
     train, raw = vae_data.signals(args.data, table)
     validation = vae_data.levelled(chosen.signal[chosen.raw])
     net, figures = fit(train, raw, validation, args)
-    net.scale.copy_(spread(net, train[raw]))
+    net.scale.copy_(opened(args.start)[0].scale if args.start else spread(net, train[raw]))
     finish(net, figures, calibrated(net, validation), len(train), args)
 
 
@@ -227,7 +240,7 @@ def finish(net: Vae, figures: dict[str, Any], band: list[float], records: int, a
         "CinC 2011 and LUDB (ODC-By 1.0) where they lie beside",
         "split": "by patient: folds 1-7 train, 8 chooses the epoch and the band, 9 is for evaluation, 10 untouched",
         "command": f"python -m training.vae --data DIR --out DIR --epochs {args.epochs} --lr {args.lr} "
-        f"--seed {args.seed}" + (f" --start {args.start.name}" if args.start else ""),
+        f"--seed {args.seed} --shape {args.shape}" + (f" --start {args.start.name}" if args.start else ""),
         "input": "12 leads, 10 s at 100 Hz, mV; anything may be missing",
         "figures": {"validation, II V1 V5 to the other nine": figures},
         "limits": "what the measured leads do not show is the average of similar hearts: amplitudes lean to the mean, "
@@ -242,6 +255,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--shape", type=float, default=SHAPE, help="what correlation counts beside the squared error")
     parser.add_argument("--start", type=Path, help="begin from these weights instead of from nothing")
     parser.add_argument("--minutes", type=float, help="stop after the epoch that passes this; resumable")
     parser.add_argument("--seed", type=int, default=0)
