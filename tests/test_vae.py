@@ -112,6 +112,24 @@ def test_lost_amplitudes_do_not_teach_amplitudes(hearts):
     assert loss(clean, all_) != pytest.approx(loss(3 * clean, all_), abs=1e-3)
 
 
+def test_what_goes_on_from_other_weights_keeps_whole_ecgs_where_they_were(hearts):
+    """And says nothing of where an ECG lies of which leads are missing."""
+    clean, everyone = torch.from_numpy(hearts), torch.ones(len(hearts), dtype=torch.bool)
+    whole, few = torch.ones(clean.shape, dtype=torch.bool), known_of("II", "V1", "V5", records=len(hearts))
+    torch.manual_seed(1)
+    other = Vae(SMALL).eval()
+
+    def loss(known, before):
+        torch.manual_seed(0)
+        net = Vae(SMALL).eval()
+        before = net if before == "itself" else before
+        return float(vae.loss_of(net, clean, clean, known, everyone, everyone, 0.0, before=before).detach())
+
+    assert loss(whole, "itself") == pytest.approx(loss(whole, None), abs=1e-6)
+    assert loss(whole, other) > loss(whole, None) + 1e-3
+    assert loss(few, other) == pytest.approx(loss(few, None), abs=1e-6)
+
+
 def test_variations_keep_the_algebra_and_differ(hearts):
     rng = np.random.default_rng(0)
     one, two = vae_data.varied(rng, hearts), vae_data.varied(rng, hearts)
