@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,6 +38,9 @@ HOP = 62  # steps between two windows of a long wave
 RAMP = 40  # steps over which two windows fade into each other
 DRAW_STEPS = 20
 WARMTH = 0.5  # of the noise that a drawing starts from: 1 is as varied as patients are, 0 is the usual ECG
+# Of the usual height, what is slower and what is faster than the arrival time is known to: a QRS drawn 30 ms beside the
+# true one costs twice its size. On validation patients this has a seventh less error than a mean beat at each pulse.
+SLOW, FAST, APART_S = 0.6, 0.3, 0.02
 HIGHEST = 5.0  # a wave is cut at this many times its usual height: motion
 AT_ONCE = 16  # windows
 
@@ -211,7 +215,13 @@ def translate(net: PpgToEcg, wave: np.ndarray, seed: int = 0, steps: int = DRAW_
         x = x + blended(torch.cat(velocity), starts, total, 1) / steps
     z = torch.stack([x[:, start : start + STEPS] for start in starts]) * net.scale[:, None]
     ecg = blended(torch.cat([net.ecg_out(part) for part in z.split(AT_ONCE)]), starts, total, STEP)[0, :n]
-    return Drawn((ecg * net.height_mv).numpy(), beat.numpy())
+    return Drawn((lowered(ecg.numpy()) * float(net.height_mv)).astype(np.float32), beat.numpy())
+
+
+def lowered(ecg: np.ndarray) -> np.ndarray:
+    """(samples,) with its slow waves at `SLOW` and its fast ones at `FAST` of their height."""
+    slow = gaussian_filter1d(ecg, APART_S * FS_HZ)
+    return SLOW * slow + FAST * (ecg - slow)
 
 
 def blended(parts: Tensor, starts: list[int], total: int, unit: int) -> Tensor:

@@ -233,8 +233,15 @@ def test_splits_hold_for_ever():
 
 def options(tmp_path, **other) -> argparse.Namespace:
     given = {"out": tmp_path, "epochs": 2, "flow_epochs": 2, "batch": 3, "minutes": None, "seed": 0, "shape": SMALL}
+    given["settled"] = None
     tmp_path.mkdir(exist_ok=True)
     return argparse.Namespace(**given | other)
+
+
+def test_once_all_is_settled_validation_patients_teach_too(records, tmp_path):
+    parts = {one.part for one in recipe.taught(records, options(tmp_path))}
+    settled = {one.part for one in recipe.taught(records, options(tmp_path, settled=0.5))}
+    assert (parts, settled) == ({"train"}, {"train", "validation"})
 
 
 def test_a_training_that_was_stopped_ends_where_a_whole_one_does(records, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import synthetic
 import torch
 
-from encoders.vae import INDEPENDENT, SAMPLES, STEPS, Shape, Vae, completed, twelve_of_eight
+from encoders.vae import INDEPENDENT, MOVED, SAMPLES, STEPS, Shape, Vae, completed, twelve_of_eight
 from tools.recording import LEADS
 from training import vae, vae_data
 
@@ -81,6 +81,23 @@ def test_the_same_seed_gives_the_same_error_and_another_another(net, hearts):
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert (one > 0).all()
+
+
+def test_what_is_rebuilt_is_the_mean_of_moved_versions_without_what_was_moved_round_the_end(net, hearts):
+    signal, known = torch.from_numpy(hearts[:1]), known_of("II", "V1", "V5")
+    leads, _ = net.rebuild(signal, known, draws=0)
+
+    def once(by):
+        moved, seen = torch.roll(signal, by, 2), torch.roll(known, by, 2)
+        seen[..., : max(by, 0)] = False
+        seen[..., SAMPLES + min(by, 0) :] = False
+        return torch.roll(net.decode(net.encode(moved, seen)[0], moved, seen)[0], -by, 2)
+
+    with torch.inference_mode():
+        still, late, early = once(0), once(MOVED), once(-MOVED)
+    inside = slice(MOVED, SAMPLES - MOVED)
+    assert torch.allclose(leads[..., inside], ((still + late + early) / 3)[..., inside], atol=1e-6)
+    assert torch.allclose(leads[..., :MOVED], ((still + late) / 2)[..., :MOVED], atol=1e-6)
 
 
 def test_it_learns_to_fill_hidden_leads(hearts):

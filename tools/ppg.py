@@ -28,7 +28,7 @@ CANNOT = (
     "A pulse wave holds no ST segment: ischaemia and infarction cannot be told from this ECG.",
     "It holds no P wave and no QRS width: P waves and QRS shapes drawn are usual ones, and atrial fibrillation or "
     "conduction block cannot be told with certainty.",
-    "Amplitudes are not this person's: waves are drawn at half of the height usual in lead II.",
+    "Amplitudes are not this person's: waves are drawn at less than half of the height usual in lead II.",
 )
 
 

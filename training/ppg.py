@@ -1,13 +1,14 @@
 """Train the networks that draw lead II from a pulse wave (encoders/ppg.py).
 
-    python -m training.ppg --data DIR --out DIR [--epochs 8] [--flow-epochs 14] [--minutes 20]
+    python -m training.ppg --data DIR --out DIR [--epochs 8] [--flow-epochs 14] [--minutes 20] [--settled 0.5]
 
 `DIR` holds `bidmc`, or is it: WFDB records with PLETH and lead II. Patients are split by the hash of their record's
 name (training/ppg_data.py); training patients teach, validation patients set the threshold of a beat, test patients
 are not read. First the shared latent: reconstruction of both signals, each from its own latent and from the other's,
 closeness of the two latents, contrast, and the R peaks from the pulse's latent alone. Then the flow over the ECG's
 latent. The arrival time is a line in heart rate and rise of the pulse, fitted to one value of each training and
-validation patient; its error is that of each patient left out in turn. The weights kept are the running mean of the
+validation patient; its error is that of each patient left out in turn. Once all is chosen, validation patients teach,
+too (`--settled` with the threshold they had chosen). The weights kept are the running mean of the
 steps; state is saved after every epoch and the same command goes on.
 """
 
@@ -28,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from encoders.ppg import PpgToEcg, Shape, contrast, levelled
+from encoders.ppg import FAST, SLOW, PpgToEcg, Shape, contrast, levelled
 from tools import pulse
 from training import ppg_data
 from training.cards import write_card
@@ -38,9 +39,6 @@ EMA = 0.98
 BATCH, LR = 32, 3e-3
 HOP = 1000  # samples between training windows; each begins up to half of it earlier or later
 PRIOR, ALIGN, CONTRAST, CROSS, SLOPE, BEAT = 1e-4, 0.02, 0.01, 0.3, 1.0, 2.0  # what the parts of the loss count
-# Of the patients' median height. A beat drawn 30 ms beside the true one costs twice its size: on validation patients
-# with arrival times off as they are between patients, half the height has an error a tenth below that of a mean beat.
-HEIGHT = 0.5
 SAME_S = 0.05  # a beat this near to the true one is found
 
 
@@ -83,8 +81,8 @@ def flow_loss(net: PpgToEcg, ppg: Tensor, ecg: Tensor, noise: Tensor, t: Tensor)
 
 def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict[str, Any]]:
     """The running mean of the steps and its figures on validation patients."""
-    train = [one for one in records if one.part == "train"]
-    judge = [one for one in records if one.part == "validation"]
+    train = taught(records, args)
+    judge = [] if args.settled else [one for one in records if one.part == "validation"]
     rows, counts = ppg_data.windows(train, HOP)
     checks, _ = ppg_data.windows(judge, HOP)
     print(f"{len(train)} patients train, windows {counts}; {len(judge)} choose", flush=True)
@@ -97,7 +95,7 @@ def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict
     mean.to(accelerator.device)
     steps, epochs = max(len(rows) // args.batch, 1), args.epochs + args.flow_epochs
     state_file, first = args.out / "state.pt", 0
-    figures: dict[str, Any] = {"windows": counts}
+    figures: dict[str, Any] = {"windows": counts} | ({"threshold": args.settled} if args.settled else {})
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
@@ -141,6 +139,11 @@ def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
     return mean.module.cpu().eval(), figures  # type: ignore[return-value]
+
+
+def taught(records: list[Record], args: argparse.Namespace) -> list[Record]:
+    """Whose records are learnt from."""
+    return [one for one in records if args.settled or one.part == "train"]
 
 
 @torch.inference_mode()
@@ -219,9 +222,9 @@ def main() -> None:
 def finish(net: PpgToEcg, figures: dict[str, Any], records: list[Record], args: argparse.Namespace) -> None:
     """Set what is counted rather than learnt, write the networks in float16 and their card."""
     line, error_s = arrival_line(records)
-    train = [one for one in records if one.part == "train"]
+    train = taught(records, args)
     net.arrival.copy_(line)
-    net.height_mv.fill_(HEIGHT * float(np.median([one.height_mv for one in train])))
+    net.height_mv.fill_(float(np.median([one.height_mv for one in train])))
     told = {
         "threshold": figures.get("threshold", 0.3), "arrival_error_s": round(error_s, 4), "patients": len(records),
         "usual_arrival_s": round(float(np.mean([np.median(one.arrival_s) for one in records])), 4),
@@ -238,13 +241,13 @@ def finish(net: PpgToEcg, figures: dict[str, Any], records: list[Record], args: 
         f"the arrival time is fitted to {len(records)}, those of validation included",
         "split": "by patient, by the hash of the record's name: of 100 parts 0-19 test, 20-34 validation, others train",
         "command": f"python -m training.ppg --data DIR --out DIR --epochs {args.epochs} "
-        f"--flow-epochs {args.flow_epochs} --seed {args.seed}",
+        f"--flow-epochs {args.flow_epochs} --seed {args.seed}" + (f" --settled {args.settled}" if args.settled else ""),
         "input": "pulse wave, 10 s at 100 Hz, 0.5-8 Hz, upright; longer in overlapping windows",
         "figures": {"validation patients, beats within 50 ms in the time of the pulse": figures, "told": told},
         "limits": "ST segments, infarcts, P waves and amplitudes are not in a pulse wave: those drawn are usual ones, "
-        f"at {HEIGHT:g} of the usual height; the arrival time of a patient is known to about {1000 * error_s:.0f} ms "
-        "only and holds the delay of these monitors, another oximeter shifts all R peaks alike; adults in intensive "
-        "care only",
+        f"slow ones at {SLOW:g} and fast ones at {FAST:g} of the usual height; the arrival time of a patient is known "
+        f"to about {1000 * error_s:.0f} ms only and holds the delay of these monitors, another oximeter shifts all R "
+        "peaks alike; adults in intensive care only",
     })  # fmt: skip
 
 
@@ -255,6 +258,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=8, help="of the shared latent")
     parser.add_argument("--flow-epochs", type=int, default=14)
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--settled", type=float, help="learn from validation patients, too, with this threshold")
     parser.add_argument("--minutes", type=float, help="stop after the epoch that passes this; resumable")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(shape=Shape())

@@ -1,6 +1,6 @@
 """Teach the language model to read spirograms from the vectors of their encoder (encoders/spiro_projector.py).
 
-    python -m training.spirogram_report --data DIR --out DIR [--talks 2000]
+    python -m training.spirogram_report --data DIR --out DIR [--talks 2000] [--projector FILE]
 
 `DIR` is the folder of NHANES' `SpirometryUS.csv` or the one above. The projector alone learns: the language model with
 its adapter, and the encoder, stay as they are, so that nothing else it can do is touched. It begins where a ridge
@@ -28,7 +28,7 @@ from agent import prompts, smollm2
 from agent.llm import ADAPTER
 from encoders import spiro
 from encoders.lora import adapted
-from encoders.spiro_projector import TOKENS, WHOLE, Features, Shape, SpiroProjector, features
+from encoders.spiro_projector import TOKENS, WHOLE, Features, Shape, SpiroProjector, features, opened
 from tools import gli
 from tools.errors import UsageError
 from tools.spirometry import measure
@@ -162,7 +162,10 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
         adapted(model, ADAPTER)
     model.eval().requires_grad_(False)
     word, soft = prompts.soft_word(tokenizer)
-    projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
+    if args.projector:
+        projector = opened(args.projector)[0]
+    else:
+        projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
     plan = batches(examples(tokenizer, known, args.talks, args.seed, word), args.tokens, Random(args.seed))
     validation = batches(examples(tokenizer, held, HELD, 1, word), args.tokens, Random(1))
     optimiser = torch.optim.AdamW(projector.parameters(), args.lr, weight_decay=0.01)
@@ -212,7 +215,7 @@ def main() -> None:
         "curves modelled from their numbers, worded by training/spirogram_text.py",
         "split": "by person: 70 % train, 15 % choose threshold and state, 15 % for evaluation",
         "command": f"python -m training.spirogram_report --data DIR --out DIR --talks {args.talks} --lr {args.lr} "
-        f"--tokens {args.tokens} --seed {args.seed}",
+        f"--tokens {args.tokens} --seed {args.seed}" + (" --projector FORMER" if args.projector else ""),
         "input": "one blow as encoders/spiro.py sees it; 5-13 soft tokens",
         "figures": {**figures, "called obstructed from a probability of": threshold},
         "limits": "English. It says what the encoder sees in curves that were modelled; no real curve was seen in "
@@ -226,6 +229,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, default=spiro.FILE)
     parser.add_argument("--base", help="another causal language model of the Llama family (folder), without adapter")
+    parser.add_argument("--projector", type=Path, help="to go on from; default: begun by a ridge regression")
     parser.add_argument("--talks", type=int, default=2000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--tokens", type=int, default=1600, help="tokens a batch")

@@ -6,7 +6,8 @@
     question(rng, facts)              (question, answer)
 
 Without numbers a report tells what the curve shows: how much was blown, whether the blow came to its end, how its flow
-falls, and whether that is obstruction. With them it says each as it was given, and whether it is below its limit.
+falls, and whether that is obstruction. With them it says each as it was given, judged as it was given: what is low is
+the tool's to decide.
 """
 
 from __future__ import annotations
@@ -63,12 +64,17 @@ def pattern(one: Facts, measured: bool) -> str:
     return FULL_PATTERNS.get((low["fev1_fvc"], low["fvc_l"]), usual)
 
 
+def judged(one: Facts, key: str) -> str:
+    """Against the lower limit of normal, by z."""
+    return "low" if one.z[key] < gli.LLN_Z else "normal"
+
+
 def measured_line(one: Facts) -> str:
     """What is put before the question where numbers are given."""
     cells = []
     for key, value in one.numbers.items():
         name, unit = NAMES[key]
-        z = f" (z {one.z[key]:.2f})" if key in one.z else ""
+        z = f" (z {one.z[key]:.2f}, {judged(one, key)})" if key in one.z else ""
         cells.append(f"{name} {value:.{DIGITS[key]}f}{unit}{z}")
     return f"Measured of {one.name}: {', '.join(cells) or 'nothing'}."
 
@@ -78,7 +84,7 @@ def report(one: Facts, measured: bool = False) -> str:
     parts = []
     for key, value in one.numbers.items() if measured else ():
         name, unit = NAMES[key]
-        word = f": {'low' if one.z[key] < gli.LLN_Z else 'normal'}" if key in one.z else ""
+        word = f": {judged(one, key)}" if key in one.z else ""
         parts.append(f"{name} {value:.{DIGITS[key]}f}{unit}{word}.")
     parts += [f"{title} {word}." for title, word in one.told.items()]
     return " ".join([*parts, f"Pattern: {pattern(one, measured)}."])
