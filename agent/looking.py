@@ -18,6 +18,7 @@ from tools.scp import GROUPED, STATEMENTS, statement
 
 ACTION = "look"  # among the calls of a turn: the model reads the signal itself
 BESIDE = {"ecg": "interpret_ecg", "spirogram": "read_spirogram"}  # what reads a kind that can be looked at
+OF_BLOWS = {"read_spirogram", ACTION}  # what a wish to see a spirogram by eye may be taken for
 MOST = 2  # recordings that are looked at together: each costs up to 21 tokens and its own attention
 GROUPS_OF = "Which groups of diagnosis does {name} fall into?"  # what the model is asked to be compared with the tool
 RHYTHM_OF = "What is the rhythm of {name}?"

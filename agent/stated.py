@@ -64,10 +64,17 @@ PULSE = re.compile(
 NO_PULSE = re.compile(r"\b(?:respir\w*|breath\w*|atem\w*|pressure|saturation|spo2|oxygen)\b", re.IGNORECASE)
 
 
+INTO_ECG = re.compile(
+    r"\b(?:turn|convert|translate|transform|make|change)\b.{0,40}\binto\b.{0,12}\b(?:ecg|ekg)\b", re.IGNORECASE
+)
+
+
 def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
-    """The call that tells rate and regularity where a pulse wave is loaded and no ECG, if the words ask for them."""
+    """The call that tells rate and regularity where a pulse wave is loaded and no ECG, if the words ask for them; or
+    that turns it into an ECG, whatever else is loaded."""
     kinds = {name.rsplit("-", 1)[0] for name in ids}
-    if "ppg" not in kinds or "ecg" in kinds or not PULSE.search(question) or NO_PULSE.search(question):
+    asked = PULSE.search(question) and "ecg" not in kinds
+    if "ppg" not in kinds or NO_PULSE.search(question) or not (asked or INTO_ECG.search(question)):
         return []
     pulses = [name for name in ids if name.startswith("ppg-")]
     return [{"name": "ppg_to_ecg", "arguments": {"recording": next((n for n in pulses if n in question), pulses[0])}}]

@@ -13,6 +13,7 @@ import torch
 from blows import blow, recording
 
 from agent import looking
+from agent.llm import LocalModel
 from agent.session import Session
 from encoders import spiro
 from encoders.spiro_projector import TOKENS, WHOLE, Features, Shape, SpiroProjector, features, opened
@@ -191,3 +192,12 @@ def test_where_eye_and_tool_differ_over_a_spirogram_is_said():
     for same in ("airflow obstruction", "airflow obstruction with a low FVC", None):
         assert looking.differs(mine, {"pattern": same}) == []
     assert looking.differs("Pattern: no obstruction.", {"pattern": "possible restriction"}) == []
+
+
+def test_who_asks_for_its_own_eye_of_a_spirogram_gets_a_look(tiny_model):
+    model = LocalModel(str(tiny_model))
+    model.projectors = {"spirogram": object()}
+    model._calls = lambda messages, schema: []
+    looks = model.choose(["spirogram-1 (spirogram)"], [], "What do you see yourself, without any tool?")
+    assert looks == [{"name": "look", "arguments": {"recording": "spirogram-1"}}]
+    assert model.choose(["spirogram-1 (spirogram)"], [], "How large is FEV1?") == []

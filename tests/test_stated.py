@@ -111,3 +111,10 @@ def test_the_rate_of_a_pulse_wave_is_asked_of_its_own_tool(question, loaded, ask
     calls = stated.of_a_pulse(question, loaded)
     assert [call["arguments"]["recording"] for call in calls] == ([asked_of] if asked_of else [])
     assert all(call["name"] == "ppg_to_ecg" for call in calls)
+
+
+@pytest.mark.parametrize("question", ["Turn it into an ECG", "convert the pulse wave into a 1-lead ECG, please"])
+def test_a_pulse_wave_is_turned_into_an_ecg_whatever_else_is_loaded(question):
+    assert [call["name"] for call in stated.of_a_pulse(question, ["ecg-1", "ppg-1"])] == ["ppg_to_ecg"]
+    assert stated.of_a_pulse(question, ["ecg-1"]) == []
+    assert stated.of_a_pulse("Turn the respiration into an ECG", ["ppg-1"]) == []

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from agent import prompts
 from agent.llm import ADAPTER, LocalModel
-from encoders.projector import FILE, Features, Projector, opened
+from encoders.projector import FILE, Projector, opened
 from encoders.reading import FILE as READER
 from encoders.reading import Reader
 from training import evaluate_tool_use, multimodal_data, ptbxl
@@ -194,7 +194,7 @@ def _asked(
 
 @torch.inference_mode()
 def written(
-    model: Any, projector: Projector, features: Features, talks: list[tuple[list[prompts.Message], list[int]]],
+    model: Any, projector: Any, features: Any, talks: list[tuple[list[prompts.Message], list[int]]],
     limit: int, desc: str,
 ) -> list[str]:  # fmt: skip
     """What the model writes after each, in batches of like length, padded on the left."""

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from agent import smollm2
 from agent.llm import ADAPTER
 from agent.prompts import soft_word
-from encoders.projector import Features, Projector, Shape
+from encoders.projector import Projector, Shape
 from encoders.projector import opened as opened_projector
 from tools.recording import LEADS
 from training import multimodal_data, ptbxl, tool_use_texts
@@ -54,8 +54,9 @@ def batches(examples: list[Example], tokens: int, rng: Random) -> list[list[Exam
     return made
 
 
-def embedded(model: Any, projector: Projector, ids: torch.Tensor, seen: Features, soft: int) -> torch.Tensor:
-    """(B, T, hidden) word vectors, with those of the projector where `soft` stands, recording after recording."""
+def embedded(model: Any, projector: Any, ids: torch.Tensor, seen: Any, soft: int) -> torch.Tensor:
+    """(B, T, hidden) word vectors, with those of the projector (encoders/projector.py or encoders/spiro_projector.py,
+    with features of its kind) where `soft` stands, recording after recording."""
     words = model.get_input_embeddings()(ids)
     if not len(seen.whole):
         return words
@@ -63,7 +64,7 @@ def embedded(model: Any, projector: Projector, ids: torch.Tensor, seen: Features
     return words.masked_scatter((ids == soft)[..., None], vectors[there].to(words.dtype))
 
 
-def loss_of(model: Any, projector: Projector, batch: list[Example], features: Features, soft: int) -> torch.Tensor:
+def loss_of(model: Any, projector: Any, batch: list[Example], features: Any, soft: int) -> torch.Tensor:
     """Mean cross-entropy over the written tokens of a batch."""
     pad = torch.nn.utils.rnn.pad_sequence
     ids = pad([torch.tensor(one.ids) for one in batch], batch_first=True)
