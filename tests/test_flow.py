@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from encoders import identity
-from encoders.flow import NUMBERS, Flow, Given, Shape
+from encoders.flow import NUMBERS, WARMTH, Flow, Given, Shape
 from encoders.vae import STEPS
 from training.flow import velocity_loss
 
@@ -71,7 +71,7 @@ def test_a_drawing_depends_on_its_seed_alone(flow):
 def test_without_guidance_the_free_velocity_does_not_matter(flow):
     asked = given(1)
     one = flow.draw(asked, [0], steps=3, guidance=1.0)
-    x = torch.randn(3, STEPS, generator=torch.Generator().manual_seed(0))[None]
+    x = WARMTH * torch.randn(3, STEPS, generator=torch.Generator().manual_seed(0))[None]
     with torch.inference_mode():
         for step in range(3):
             x = x + flow(x, torch.tensor([step / 3]), asked) / 3
