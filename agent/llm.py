@@ -99,9 +99,8 @@ class LocalModel:
                 calls += self._calls(messages, calls_schema(ids, more, looks=can))
             calls.sort(key=lambda call: call["name"] not in MAKERS)  # what they make may be asked about
         if can == ["spirogram"] and looking.ASKED.search(question) and {c["name"] for c in calls} <= looking.OF_BLOWS:
-            blows = next(
-                name for name in ids if name.startswith("spirogram-")
-            )  # the adapter has learnt to look at ECGs
+            # The adapter has learnt to look at ECGs only: of blows the words decide.
+            blows = next(name for name in ids if name.startswith("spirogram-"))
             calls = [{"name": looking.ACTION, "arguments": {"recording": blows}}]
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's

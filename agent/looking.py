@@ -126,18 +126,19 @@ def is_look(result: dict[str, Any]) -> bool:
 def look_result(recording: Recording) -> dict[str, Any]:
     """What stands in the trace of a look: that it can be done, and what the tool finds in the same recording."""
     from tools.registry import find
+    from tools.spirogram import told_of
 
     look(recording)
     tool = BESIDE[recording.kind]
+    said = {"seen_by": "the language model", "beside": tool}
+    if recording.kind == "spirogram":
+        return said | {"pattern": told_of(recording)[0]["pattern"]}  # the tool itself would draw a figure, too
     found = find(tool).run(recording, {}, None)
-    told = {"seen_by": "the language model", "beside": tool}
-    if tool == "read_spirogram":
-        return told | {"pattern": found["pattern"]}
     keys = ("code", "name", "probability", "certainty")
-    return told | {"findings": [{key: finding[key] for key in keys} for finding in found["findings"]]}
+    return said | {"findings": [{key: finding[key] for key in keys} for finding in found["findings"]]}
 
 
-def told(found: dict[str, Any]) -> bool:
+def comparable(found: dict[str, Any]) -> bool:
     """Whether a tool's result says something that the model's own eye can be compared with."""
     return bool(found.get("probabilities") or found.get("pattern"))
 

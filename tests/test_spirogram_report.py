@@ -166,7 +166,12 @@ def spirogram(tmp_path):
     return write(recording(one, 0.99 * one, 0.985 * one, age=45.0, sex="F"), tmp_path / "blows.npz", format="npz")
 
 
-def test_a_spirogram_is_looked_at(script, spirogram):
+def test_a_spirogram_is_looked_at(script, spirogram, tmp_path, monkeypatch):
+    """And nothing is left where the person works."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
     class Eyes(script):
         def __init__(self, calls):
             super().__init__(calls)
@@ -181,6 +186,7 @@ def test_a_spirogram_is_looked_at(script, spirogram):
     *_, end = session.ask("What do you see yourself?")
     assert end["answer"].startswith(f"{looking.OWN}Breath medium.")
     assert end["tools"][0]["result"]["beside"] == "read_spirogram"
+    assert not list(here.iterdir())
     with pytest.raises(UsageError, match="no manoeuvre"):
         looking.look(recording(np.zeros(500)))
 

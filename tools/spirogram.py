@@ -67,6 +67,17 @@ def read_spirogram(recording: Recording, arguments: Any = None, out: Path | None
     ------
     UsageError : no manoeuvre holds a forced expiration, an impossible unit, an unknown equation or group.
     """
+    from tools.paper import save
+    from tools.spirogram_sheet import drawn
+
+    result, blows, best = told_of(recording, arguments)
+    curves = [_curves(blow, recording.fs_hz) for blow in blows]
+    place = {**result, "best_manoeuvre": best + 1}
+    return result | {"figure": str(save(drawn(curves, place), recording, "flow-volume", "svg", out))}
+
+
+def told_of(recording: Recording, arguments: Any = None) -> tuple[dict[str, Any], list[Blow], int]:
+    """The result of `read_spirogram` without its figure, the manoeuvres that it is of, and which of them is the best."""
     volumes, warnings = volumes_l(recording)
     person, reason = _person(recording, arguments)
     equations = getattr(arguments, "equations", None) or "GLI-2022"
@@ -93,13 +104,7 @@ def read_spirogram(recording: Recording, arguments: Any = None, out: Path | None
     result["obstruction_probability"] = _seen(blows[told["best"]], recording.fs_hz, warnings)
     result["warnings"] = [*recording.warnings, *warnings]
     result["report"] = report(result)
-    from tools.paper import save
-    from tools.spirogram_sheet import drawn
-
-    curves = [_curves(blow, recording.fs_hz) for blow in blows]
-    place = {**result, "best_manoeuvre": told["best"] + 1}
-    result["figure"] = str(save(drawn(curves, place), recording, "flow-volume", "svg", out))
-    return result
+    return result, blows, told["best"]
 
 
 def measured(volumes: list[np.ndarray], fs_hz: float, young: bool = False) -> tuple[list[Blow], list[int]]:

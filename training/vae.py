@@ -62,8 +62,7 @@ def loss_of(
     spread = (likely * raw[:, None, None]).mean()
     loss = squared + SLOPE * slope + shape_counts * shape + SPREAD * spread
     loss = loss + prior * divergence.clamp_min(FLOOR).sum(1).mean()
-    whole = known.all(dim=(1, 2)) if before is not None else known.new_zeros(len(known), dtype=torch.bool)
-    if before is not None and whole.any():
+    if before is not None and (whole := known.all(dim=(1, 2))).any():
         with torch.no_grad():
             stood, _ = before.encode(noisy[whole], known[whole])
         loss = loss + ANCHOR * ((mean[whole] - stood) / before.scale[:, None]).square().mean()
@@ -224,7 +223,8 @@ def main() -> None:
     train, raw = vae_data.signals(args.data, table)
     validation = vae_data.levelled(chosen.signal[chosen.raw])
     net, figures = fit(train, raw, validation, args)
-    net.scale.copy_(opened(args.start)[0].scale if args.start else spread(net, train[raw]))
+    if not args.start:  # else it is that of the weights it began from, as the latent is
+        net.scale.copy_(spread(net, train[raw]))
     finish(net, figures, calibrated(net, validation), len(train), args)
 
 
