@@ -228,12 +228,8 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
     for result in state["results"]:
         found, name = result["result"], result["arguments"].get("recording", "")
         kind = name.rsplit("-", 1)[0]
-        if (
-            kind in kinds
-            and result["name"] == looking.BESIDE.get(kind)
-            and name not in names
-            and looking.comparable(found)
-        ):
+        beside = kind in kinds and result["name"] == looking.BESIDE[kind]
+        if beside and name not in names and looking.comparable(found):
             asked = looking.asked_beside(state["question"], kind)
             own = read([name], [(asked.format(name=name), "")])
             said += looking.differs(own, found, whole=asked != looking.RHYTHM_OF)

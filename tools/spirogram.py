@@ -77,7 +77,7 @@ def read_spirogram(recording: Recording, arguments: Any = None, out: Path | None
 
 
 def told_of(recording: Recording, arguments: Any = None) -> tuple[dict[str, Any], list[Blow], int]:
-    """The result of `read_spirogram` without its figure, the manoeuvres that it is of, and which of them is the best."""
+    """The result of `read_spirogram` without its figure, its manoeuvres, and which of them is the best."""
     volumes, warnings = volumes_l(recording)
     person, reason = _person(recording, arguments)
     equations = getattr(arguments, "equations", None) or "GLI-2022"
