@@ -43,6 +43,7 @@ class Network(nn.Module):
 
     def forward(self, texts: list[str]) -> Tensor:
         read = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        read = read.to(self.out.weight.device)
         hidden = self.encoder(**read).last_hidden_state  # (B, T, WIDTH)
         seen = read["attention_mask"][..., None]
         return self.out(torch.cat([(hidden * seen).sum(1) / seen.sum(1), hidden[:, 0]], dim=1))

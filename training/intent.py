@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -83,7 +84,8 @@ def batches(chosen: list[Turn], rng: random.Random) -> list[list[Turn]]:
 def loss_of(net: Network, batch: list[Turn]) -> torch.Tensor:
     wanted = torch.tensor([[tool in {call["name"] for call in turn["calls"]} for tool in net.tools] for turn in batch])
     texts = [told(turn["recordings"], turn["history"], turn["user"]) for turn in batch]
-    return F.binary_cross_entropy_with_logits(net(texts), wanted.float()) * len(net.tools) / 2
+    logits = net(texts)
+    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits)) * len(net.tools) / 2
 
 
 @torch.inference_mode()
@@ -118,6 +120,7 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     net = adapting(sorted([*TOOLS, ACTION]), args.rank)
     if args.start:
         go_on(net, args.start)
+    net.to(Accelerator(cpu=args.cpu).device)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.lr, weight_decay=0.01)
     prompts = [json.loads(line) for file in VALIDATION for line in file.read_text().splitlines() if line.strip()]
@@ -152,7 +155,7 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         state = {"net": learnt(net), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
         torch.save(state, state_file)
     net.load_state_dict(torch.load(args.out / "intent-best.pt", weights_only=True), strict=False)
-    return net, best
+    return net.cpu(), best
 
 
 def main() -> None:
@@ -186,6 +189,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     return parser
 
 

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ from training.tool_use import TARGETS, opened, save
 from training.tool_use_texts import encode
 from training.tool_use_written import FILES
 
-HELD = 48  # conversations of fold 8 that say which state is kept
+HELD = 48  # conversations of fold 8, and as many dialogues of tool use, that say which state is kept
 
 
 class Example(NamedTuple):
@@ -66,10 +67,11 @@ def embedded(model: Any, projector: Any, ids: torch.Tensor, seen: Any, soft: int
 
 def loss_of(model: Any, projector: Any, batch: list[Example], features: Any, soft: int) -> torch.Tensor:
     """Mean cross-entropy over the written tokens of a batch."""
-    pad = torch.nn.utils.rnn.pad_sequence
-    ids = pad([torch.tensor(one.ids) for one in batch], batch_first=True)
-    labels = pad([torch.tensor(one.labels) for one in batch], batch_first=True, padding_value=-100)
+    pad, device = torch.nn.utils.rnn.pad_sequence, next(projector.parameters()).device
+    ids = pad([torch.tensor(one.ids) for one in batch], batch_first=True).to(device)
+    labels = pad([torch.tensor(one.labels) for one in batch], batch_first=True, padding_value=-100).to(device)
     seen = features.rows(torch.tensor([row for one in batch for row in one.seen], dtype=torch.long))
+    seen = seen._make(one.to(device) for one in seen)
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     inside = embedded(core, projector, ids, seen, soft)
     out = core.model(inputs_embeds=inside, use_cache=False).last_hidden_state[:, :-1]  # causal: padding is harmless
@@ -120,13 +122,15 @@ def examples(tokenizer: Any, known: Known, count: int, seed: int, word: str) -> 
     return made
 
 
-def replayed(tokenizer: Any, count: int, seed: int, files: list[str] | None = None) -> list[Example]:
-    """Dialogues of tool use and of answers in the words of the evidence; those of `files` all."""
+def replayed(
+    tokenizer: Any, count: int, seed: int, files: list[str] | None = None, copies: int = 1
+) -> list[Example]:
+    """Dialogues of tool use and of answers in the words of the evidence; those of `files` all, each `copies` times."""
     if not count:
         return []
     talks = tool_use_texts.conversations(seed, 2 * count, count // 2, 1)
     new = tool_use_texts.conversations(seed + 1, 0, 0, 4, ["look"])  # the action that tool use did not have
-    new += tool_use_texts.conversations(seed, 0, 0, 1, files) if files else []
+    new += tool_use_texts.conversations(seed, 0, 0, copies, files) if files else []
     chosen = Random(seed).sample(talks, min(count, len(talks))) + new
     return [Example(*encode(tokenizer, talk), []) for talk in chosen]
 
@@ -152,15 +156,17 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         projector = opened_projector(args.projector)
     else:
         projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
-    model = get_peft_model(model, config)
+    device = Accelerator(cpu=args.cpu).device
+    model, projector = get_peft_model(model, config).to(device), projector.to(device)
     if args.adapter and (args.adapter / "adapter_model.safetensors").exists():
         set_peft_model_state_dict(model, opened(args.adapter, 0))
     rng = Random(args.seed)
     read = examples(tokenizer, known, args.talks, args.seed, word)
-    old = replayed(tokenizer, int(args.replay * args.talks), args.seed, args.files)
+    old = replayed(tokenizer, int(args.replay * args.talks), args.seed, args.files, args.copies)
+    judging, old = old[:HELD], old[HELD:]
     plan = batches(read, args.tokens, rng) + batches(old, args.tokens, rng)  # apart: these need no gradient below
     rng.shuffle(plan)
-    validation = batches(examples(tokenizer, held, HELD, 1, word), args.tokens, Random(1))
+    validation = batches([*examples(tokenizer, held, HELD, 1, word), *judging], args.tokens, Random(1))
     adapter = [p for name, p in model.named_parameters() if "lora_" in name]
     groups = [{"params": projector.parameters(), "lr": args.lr}, {"params": adapter, "lr": args.lr_adapter}]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
@@ -194,7 +200,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             model.eval(), projector.eval()
             losses = [loss_of(model, projector, batch, held.features, soft).item() for batch in validation]
         mean = sum(losses) / len(losses)
-        tqdm.write(f"step {step + 1}: loss {seen:.3f}, fold 8 {mean:.4f}")
+        tqdm.write(f"step {step + 1}: loss {seen:.3f}, held {mean:.4f}")
         if mean < best:
             best = mean
             save(model, args.out, 0)
@@ -219,6 +225,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--adapter", type=Path, default=ADAPTER, help="tool use, to go on from")
     parser.add_argument("--projector", type=Path, help="to go on from; default: begun by a ridge regression")
     parser.add_argument("--files", nargs="+", choices=FILES, help="written dialogues of tool use to learn all of")
+    parser.add_argument("--copies", type=int, default=1, help="of each of these, the first as written")
     parser.add_argument("--talks", type=int, default=6000, help="conversations about ECGs")
     parser.add_argument("--replay", type=float, default=0.25, help="dialogues of tool use beside, as a share")
     parser.add_argument("--alone", type=int, default=150, help="steps of the projector alone")
@@ -228,6 +235,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=1600, help="tokens a batch")
     parser.add_argument("--save-every", type=int, default=100, help="steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     return parser
 
 
@@ -256,7 +264,7 @@ def card(args: argparse.Namespace, figures: dict[str, Any], name: str) -> dict[s
         f"--replay {args.replay} "
         f"--alone {args.alone} --rank {args.rank} --lr {args.lr} --lr-adapter {args.lr_adapter} "
         f"--tokens {args.tokens} --seed {args.seed}"
-        + (f" --files {' '.join(args.files)}" if args.files else "")
+        + (f" --files {' '.join(args.files)} --copies {args.copies}" if args.files else "")
         + (" --projector FORMER" if args.projector else ""),
         "input": "chat text as agent/prompts.py renders it; 17-21 soft tokens an ECG",
         "figures": figures,

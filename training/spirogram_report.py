@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -166,6 +167,8 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
         projector = opened(args.projector)[0]
     else:
         projector = begun(known, model.get_input_embeddings().weight.detach(), tokenizer)
+    device = Accelerator(cpu=args.cpu).device
+    model, projector = model.to(device), projector.to(device)
     plan = batches(examples(tokenizer, known, args.talks, args.seed, word), args.tokens, Random(args.seed))
     validation = batches(examples(tokenizer, held, HELD, 1, word), args.tokens, Random(1))
     optimiser = torch.optim.AdamW(projector.parameters(), args.lr, weight_decay=0.01)
@@ -198,7 +201,7 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
         torch.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, state_file)
     projector.load_state_dict(kept)
     figures = {"validation_loss": round(best, 4), "conversations": args.talks, "people": len(set(known.row.tolist()))}
-    return projector.eval(), threshold, figures
+    return projector.cpu().eval(), threshold, figures
 
 
 def main() -> None:
@@ -235,6 +238,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=1600, help="tokens a batch")
     parser.add_argument("--save-every", type=int, default=25, help="steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     return parser
 
 
