@@ -121,6 +121,15 @@ def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
     return [_narrowed(sentence, question) for sentence in dict.fromkeys(chosen)][:most]
 
 
+def narrowed(question: str, evidence: list[str], cautions: list[str]) -> list[str]:
+    """What is asked of a report that is said as it is, and every caution in it; all of it where nothing is named."""
+    wanted = [opening for opening in asked(question) if any(re.match(opening, _body(one)) for one in evidence)]
+    if not wanted:
+        return evidence
+    keep = (*wanted, ALWAYS, *map(re.escape, cautions))
+    return [one for one in evidence if any(re.match(opening, _body(one)) for opening in keep)]
+
+
 def complete(answer: str, question: str, evidence: list[str]) -> bool:
     """Whether each topic that the question names, and each thing done or refused, is in the answer.
 

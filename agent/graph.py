@@ -24,7 +24,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
 from agent import citations, faithful, looking
-from agent.evidence import complete, relevant
+from agent.evidence import complete, narrowed, relevant
 from agent.llm import ABSENT
 from agent.prompts import Call
 from tools import recording as recordings
@@ -35,6 +35,7 @@ from tools.registry import TOOLS, WORDED, find
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
 FEW = 3  # sentences in a line
+REPORTS = {"read_spirogram", "estimate_fetal_age"}  # these tell so much that an answer keeps to what was asked
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
@@ -98,7 +99,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
-        for untouched in (own, set_out(sentences(spoken)), quoted, " ".join(state.get("notes", []))):
+        for untouched in (own, set_out(as_asked(spoken, state["question"])), quoted, " ".join(state.get("notes", []))):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
                 emit({"kind": "word", "text": part})
@@ -239,6 +240,14 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
 def speaks_for_itself(result: dict[str, Any]) -> bool:
     """Whether a result is said in its own sentences, because the language model has not learnt to word it."""
     return result["name"] in TOOLS.keys() - WORDED - {citations.SEARCH} and "error" not in result["result"]
+
+
+def as_asked(spoken: list[dict[str, Any]], question: str) -> list[str]:
+    """Their own sentences; of a long report those that the question is about, and its warnings."""
+    said = sentences(spoken)
+    if {result["name"] for result in spoken} <= REPORTS:
+        said = narrowed(question, said, [one for result in spoken for one in result["result"]["warnings"]])
+    return said
 
 
 def compose(

@@ -4,13 +4,15 @@
     opinion.probabilities(recordings, history, "how fast is it?")   ->  {"measure_ecg": 0.98, …}
     opinion.settled({"search_guidelines"}, …)                       ->  {"measure_ecg"}
 
-The sentence encoder (encoders/sentence.py) with a LoRA adapter and a linear layer, made by `python -m training.intent`.
+The sentence encoder (encoders/sentence.py) with a LoRA adapter and a linear layer, made by `python -m training.intent`
+a few times over; the mean of their logits counts, which is right oftener than any of them (deep ensembles).
 It reads what a request means better than a language model of 135M; that one reads better how two wishes hang together.
 So the choice of the language model stands, less what is ruled out here, and with what is certain here.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +52,25 @@ class Network(nn.Module):
 
 
 class Intent:
-    """A trained network from its file; see the module."""
+    """Trained networks from their file; see the module."""
 
     def __init__(self, file: Path = FILE):
         config, learnt = stored(file, "intent")
-        self.net = Network(config["tools"]).eval()
-        self.net.out.load_state_dict({name: learnt.pop(f"out.{name}").float() for name in ("weight", "bias")})
-        merge(self.net.encoder, learnt, SCALE)
+        self.tools: list[str] = config["tools"]
+        first = Network(self.tools).eval()
+        shared = {id(part): part for part in (first.tokenizer, first.encoder.embeddings)}  # which no adapter changes
+        self.nets = [first, *(copy.deepcopy(first, dict(shared)) for _ in range(1, config["members"]))]
+        for n, net in enumerate(self.nets):
+            own = {name.removeprefix(f"{n}."): value for name, value in learnt.items() if name.startswith(f"{n}.")}
+            net.out.load_state_dict({name: own.pop(f"out.{name}").float() for name in ("weight", "bias")})
+            merge(net.encoder, own, SCALE)
 
     @torch.inference_mode()
     def probabilities(self, recordings: list[str], history: list[dict[str, Any]], question: str) -> dict[str, float]:
         """Of each tool, that the request is about it; arguments as `agent.prompts.choose` has them."""
-        p = self.net([told(recordings, history, question)])[0].sigmoid().tolist()
-        return dict(zip(self.net.tools, p, strict=True))
+        text = told(recordings, history, question)
+        p = torch.stack([net([text])[0] for net in self.nets]).mean(dim=0).sigmoid().tolist()
+        return dict(zip(self.tools, p, strict=True))
 
     def settled(
         self, chosen: set[str], recordings: list[str], history: list[dict[str, Any]], question: str

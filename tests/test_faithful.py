@@ -3,7 +3,7 @@
 import pytest
 
 from agent import faithful
-from agent.evidence import complete, relevant
+from agent.evidence import complete, narrowed, relevant
 from agent.faithful import NOT_RETURNED, number_pairs, problems
 from agent.graph import UNFIT
 from agent.session import Session
@@ -111,6 +111,9 @@ def test_of_other_recordings_too_the_answer_is_to_the_question():
     assert relevant("How large are FEV1 and FVC?", blow) == blow[:3]
     assert relevant("is there airflow obstruction", blow) == [blow[0], blow[3]]
     assert relevant("FEV1/FVC?", blow) == [blow[0], blow[3]]
+    caution = "spirogram-1: One manoeuvre was cut short."
+    assert narrowed("is there airflow obstruction", [*blow, caution], [caution[13:]]) == [blow[0], blow[3], caution]
+    assert narrowed("what do you make of it", [*blow, caution], []) == [*blow, caution]  # it names nothing
 
 
 def test_a_table_is_cut_to_the_leads_that_are_asked_for():

@@ -10,13 +10,14 @@ import pytest
 import synthetic
 import torch
 
-from encoders import flow, identity
+from encoders import flow, identity, novelty, vae
 from tools import generate
 from tools.errors import UsageError
 from tools.generate import generate_ecg, sentences
 from tools.interpret import interpret_ecg
 from tools.recording import LEADS, read
 from tools.registry import GenerateEcg
+from training import novelty as recipe
 
 pytestmark = pytest.mark.skipif(
     not (flow.FILE.exists() and identity.FILE.exists()), reason="the flow's weights are not shipped yet"
@@ -81,7 +82,18 @@ class Hearts:
         return [torch.from_numpy(np.stack(signals))]
 
 
-def test_of_some_drawings_of_a_seed_the_nearest_in_rate_is_kept():
+class Near:
+    """Takes the drawings for near to somebody's ECG whose heart beats under `bpm`."""
+
+    def __init__(self, bpm):
+        self.bpm = bpm
+
+    def too_near(self, autoencoder, signal):
+        return np.array([generate.rate_of(one) < self.bpm for one in signal])
+
+
+def test_of_some_drawings_of_a_seed_the_nearest_in_rate_is_kept(monkeypatch):
+    monkeypatch.setattr(novelty, "opened", lambda: Near(0))
     seeds, wanted = [3, 40], 70.0
     nothing = torch.zeros(2, 1, 1), torch.zeros(2, 1, dtype=torch.bool)
     numbers = torch.tensor([[wanted, 0.0, 0.0, 1.0]] * 2)
@@ -93,6 +105,25 @@ def test_of_some_drawings_of_a_seed_the_nearest_in_rate_is_kept():
     free = given._replace(has_numbers=torch.zeros(2, 4, dtype=torch.bool))
     first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1)]
     assert first == pytest.approx([58, 95], abs=1.5)  # no rate asked for: the first drawing stands
+    monkeypatch.setattr(novelty, "opened", lambda: Near(60))
+    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1)]
+    again = next(rate for n in range(1, 3) if (rate := 55 + (3 + n * generate.STRIDE) % 41) >= 60)
+    assert first == pytest.approx([again, 95], abs=1.5)  # too near to somebody's: the next of its seed
+
+
+def test_what_was_learnt_is_known_by_its_sketch_and_a_stranger_is_not(tmp_path):
+    made = torch.randn(40, 1000, generator=torch.Generator().manual_seed(0))
+    true, sketched = (torch.cdist(x, x) for x in (made, novelty.sketch(made)))
+    pairs = ~torch.eye(40, dtype=torch.bool)
+    assert (sketched / true)[pairs].sub(1).abs().max() < 0.15
+    recipe.write(novelty.sketch(made), 10.0, tmp_path / "novelty.safetensors")
+    known = novelty.opened(tmp_path / "novelty.safetensors")
+    autoencoder, _ = vae.opened()
+    signal = np.stack([synthetic.ecg(fs_hz=100, rate_bpm=rate).recording.signal for rate in (60.0, 90.0)])
+    own = novelty.sketch(novelty.latents(autoencoder, signal))
+    assert known.limit == 10.0 and not known.too_near(autoencoder, signal).any()
+    assert novelty.Novelty(own[:1], 0.1).too_near(autoencoder, signal).tolist() == [True, False]
+    assert recipe.apart(torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]])).tolist() == [5.0, 1.0, 1.0]
 
 
 def test_what_was_understood_and_what_not_is_said(tmp_path):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from agent.intent import Intent, told
 from agent.llm import ABSENT, LocalModel
@@ -96,15 +93,14 @@ def test_it_learns_and_its_file_gives_the_same_opinion(tmp_path):
         optimiser.step()
     assert intent.loss_of(net.eval(), turns).item() < first / 3
     file = tmp_path / "intent.safetensors"
-    config = json.dumps({"tools": net.tools, "rank": 4})
-    kept = {name: value.contiguous() for name, value in intent.learnt(net).items()}
-    save_file(kept, file, metadata={"config": config})
+    other = intent.adapting(TOOLS_OF_TESTS, rank=4)
+    intent.write([net, other], 4, file)
     opened = Intent(file)
     question = "what is the heart rate"
     with torch.inference_mode():
-        before = net.eval()([told([], [], question)])[0].sigmoid()
+        before = torch.stack([one.eval()([told([], [], question)])[0] for one in (net, other)]).mean(dim=0).sigmoid()
     after = opened.probabilities([], [], question)
-    assert list(after.values()) == pytest.approx(before.tolist(), abs=1e-4)
+    assert list(after.values()) == pytest.approx(before.tolist(), abs=2e-3)  # kept in float16
     assert max(after, key=lambda tool: after[tool]) == "measure_ecg"
 
 

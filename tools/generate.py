@@ -91,11 +91,11 @@ def generate_ecg(
 
 
 def _models() -> tuple[Any, Any, tuple[str, ...]]:
-    from encoders import flow, vae
+    from encoders import flow, novelty, vae
     from encoders.weights import MissingModel
 
     try:
-        (net, codes), (autoencoder, _) = flow.opened(), vae.opened()
+        (net, codes), (autoencoder, _), _ = flow.opened(), vae.opened(), novelty.opened()
     except MissingModel as error:
         raise MissingWeights(str(error)) from None
     return net, autoencoder, codes
@@ -135,24 +135,33 @@ def draw(
 
 
 def at_rate(net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: int) -> np.ndarray:
-    """(seeds, 12, 1000) mV; where a rate is asked for, the nearest to it of at most `TRIES` drawings of each seed."""
+    """(seeds, 12, 1000) mV: of at most `TRIES` drawings of each seed one that is near to no recording that was learnt
+    from (encoders/novelty.py) and, where a rate is asked for, nearest to it."""
     import torch
+
+    from encoders import novelty
 
     def drawn(rows: list[int], noise: list[int]) -> np.ndarray:
         with torch.inference_mode():
             latent = net.draw(given.rows(rows), noise, steps) * autoencoder.scale[:, None]
             return autoencoder.decode(latent)[0].numpy()
 
-    best = drawn([*range(len(seeds))], seeds)
+    def faults(signals: np.ndarray, rows: list[int]) -> list[tuple[bool, float]]:
+        near = known.too_near(autoencoder, signals)
+        return [(bool(a), _distance(one, wanted[i])) for a, one, i in zip(near, signals, rows, strict=True)]
+
+    known = novelty.opened()
     wanted = [float(row[0]) if there[0] else None for row, there in zip(given.numbers, given.has_numbers, strict=True)]
-    off = [_distance(one, rate) for one, rate in zip(best, wanted, strict=True)]
+    best = drawn([*range(len(seeds))], seeds)
+    off = faults(best, [*range(len(seeds))])
     for again in range(1, TRIES):
-        rows = [i for i, distance in enumerate(off) if distance > NEAR_BPM]
+        rows = [i for i, (near, distance) in enumerate(off) if near or distance > NEAR_BPM]
         if not rows:
             break
-        for i, other in zip(rows, drawn(rows, [seeds[i] + again * STRIDE for i in rows]), strict=True):
-            if (distance := _distance(other, wanted[i])) < off[i]:
-                best[i], off[i] = other, distance
+        others = drawn(rows, [seeds[i] + again * STRIDE for i in rows])
+        for i, other, fault in zip(rows, others, faults(others, rows), strict=True):
+            if fault < off[i]:
+                best[i], off[i] = other, fault
     return best
 
 

@@ -1,17 +1,18 @@
 """Teach the sentence encoder which tools a request is about (agent/intent.py).
 
-    python -m training.intent --out encoders/weights [--epochs 7] [--start intent.safetensors --lr 0.0005]
+    python -m training.intent --out DIR [--members 3] [--epochs 10] [--start intent.safetensors --lr 0.0005]
 
 The same dialogues as `training.tool_use` learns from, each hand-written one in another variation every epoch; LoRA on
 the sentence encoder, one logit a tool, binary cross-entropy. `training/data/*_validation.jsonl` say which epoch is kept
 (by the share of prompts of which every tool is right); `*_heldout.jsonl` judge the result. None of them is trained on.
-State is saved after every epoch; the same command goes on. After new dialogues were written, `--start`
-goes on from earlier weights instead of from nothing.
+Members begin alike, see other variations in another order, and are asked together. State is saved after every epoch;
+the same command goes on. After new dialogues were written, `--start` goes on from earlier weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from pathlib import Path
@@ -52,12 +53,15 @@ def learnt(net: Network) -> dict[str, torch.Tensor]:
     return {name: value for name, value in net.state_dict().items() if "lora_" in name or name.startswith("out.")}
 
 
-def go_on(net: Network, file: Path) -> None:
-    """Take over earlier weights; a tool that they do not know keeps its random row."""
+def go_on(net: Network, file: Path, member: int) -> None:
+    """Take over a member's earlier weights; a tool that they do not know keeps its random row."""
     config, before = stored(file, "intent")
-    state = net.state_dict()
+    state, own = net.state_dict(), f"{(member - 1) % config['members']}."
     rows = [net.tools.index(tool) for tool in config["tools"]]
     for name, value in before.items():
+        if not name.startswith(own):
+            continue
+        name = name.removeprefix(own)
         if name.startswith("out."):
             state[name][rows] = value.float()
         else:
@@ -114,18 +118,18 @@ def possible(chosen: set[str], recordings: list[str]) -> set[str]:
     return {name for name in chosen if runs(name)}
 
 
-def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
-    """The network of the best epoch and its figures on validation."""
+def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any]]:
+    """A member (1, 2, …) at its best epoch and its figures on validation."""
     torch.manual_seed(args.seed)
     net = adapting(sorted([*TOOLS, ACTION]), args.rank)
     if args.start:
-        go_on(net, args.start)
+        go_on(net, args.start, member)
     net.to(Accelerator(cpu=args.cpu).device)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.lr, weight_decay=0.01)
     prompts = [json.loads(line) for file in VALIDATION for line in file.read_text().splitlines() if line.strip()]
     args.out.mkdir(parents=True, exist_ok=True)
-    state_file, first = args.out / "intent-state.pt", 0
+    state_file, best_file, first = args.out / f"intent-state-{member}.pt", args.out / f"intent-best-{member}.pt", 0
     best: dict[str, Any] = {"right": 0.0}
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -134,9 +138,9 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         first, best = state["epoch"], state["best"]
     for epoch in range(first, args.epochs):
         rng = random.Random(epoch)
-        torch.manual_seed(args.seed + epoch)
-        plan = batches(turns(args.seed * 1000 + epoch), rng)
-        bar = tqdm(plan, desc=f"epoch {epoch + 1}/{args.epochs}", mininterval=5)
+        torch.manual_seed(args.seed + member + epoch)
+        plan = batches(turns((args.seed + member) * 1000 + epoch), rng)
+        bar = tqdm(plan, desc=f"member {member}, epoch {epoch + 1}/{args.epochs}", mininterval=5)
         for step, batch in enumerate(bar):
             done = (epoch + step / len(plan)) / args.epochs
             for group in optimiser.param_groups:
@@ -151,40 +155,51 @@ def train(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         print(figures, flush=True)
         if figures["right"] >= best["right"]:
             best = figures
-            torch.save(learnt(net), args.out / "intent-best.pt")
+            torch.save(learnt(net), best_file)
         state = {"net": learnt(net), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
         torch.save(state, state_file)
-    net.load_state_dict(torch.load(args.out / "intent-best.pt", weights_only=True), strict=False)
+    net.load_state_dict(torch.load(best_file, weights_only=True), strict=False)
     return net.cpu(), best
 
 
 def main() -> None:
     args = arguments().parse_args()
-    net, figures = train(args)
+    numbers = range(1, args.members + 1)
+    nets, figures = zip(*(train(args, member) for member in numbers), strict=True)
     file = args.out / "intent.safetensors"
-    config = json.dumps({"tools": net.tools, "rank": args.rank})
-    save_file({k: v.half().contiguous() for k, v in learnt(net).items()}, file, metadata={"config": config})
+    write(list(nets), args.rank, file)
     write_card(file, {
         "name": "intent",
-        "what": "LoRA adapter of all-MiniLM-L6-v2: which tools a request is about, beside the language model's choice",
+        "what": f"{args.members} LoRA adapters of all-MiniLM-L6-v2: which tools a request is about, beside the "
+        "language model's choice",
         "data": "dialogues written for this project (training/data/tool_use), Apache-2.0",
         "split": "tool_use_validation.jsonl and deciding_validation.jsonl of training/data choose the epoch (the two "
         "probabilities of agent/intent.py were set on the first by hand), tool_use_heldout.jsonl and "
         "deciding_heldout.jsonl judge the result; all are written apart and never trained on",
-        "command": f"python -m training.intent --out DIR --epochs {args.epochs} --rank {args.rank} --seed {args.seed}"
+        "command": f"python -m training.intent --out DIR --members {args.members} --epochs {args.epochs} "
+        f"--rank {args.rank} --seed {args.seed}"
         + (f" --start {args.start.name} --lr {args.lr}" if args.start else ""),
         "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",
-        "figures": {"validation, every tool right, alone": figures},
+        "figures": {"validation, every tool right, each member alone": list(figures)},
         "limits": "English, with a little of eight other languages; knows the tools of the contract and no others",
     })  # fmt: skip
-    for name in ("intent-state.pt", "intent-best.pt"):
-        (args.out / name).unlink(missing_ok=True)
+    for member, name in itertools.product(numbers, ("state", "best")):
+        (args.out / f"intent-{name}-{member}.pt").unlink(missing_ok=True)
+
+
+def write(nets: list[Network], rank: int, file: Path) -> None:
+    """What agent/intent.py opens: the members' tensors under their numbers from 0."""
+    config = json.dumps({"tools": nets[0].tools, "rank": rank, "members": len(nets)})
+    members = [{name: value.half().contiguous() for name, value in learnt(net).items()} for net in nets]
+    named = {f"{n}.{name}": value for n, member in enumerate(members) for name, value in member.items()}
+    save_file(named, file, metadata={"config": config})
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--members", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rank", type=int, default=RANK)
     parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--start", type=Path, help="weights to go on from")

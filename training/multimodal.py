@@ -122,9 +122,7 @@ def examples(tokenizer: Any, known: Known, count: int, seed: int, word: str) -> 
     return made
 
 
-def replayed(
-    tokenizer: Any, count: int, seed: int, files: list[str] | None = None, copies: int = 1
-) -> list[Example]:
+def replayed(tokenizer: Any, count: int, seed: int, files: list[str] | None = None, copies: int = 1) -> list[Example]:
     """Dialogues of tool use and of answers in the words of the evidence; those of `files` all, each `copies` times."""
     if not count:
         return []
