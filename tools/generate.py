@@ -29,6 +29,7 @@ Hear = Callable[[str, Sequence[str]], np.ndarray | None]
 
 SHORTEST_S = 5.0  # of a reference: under that a heart is hardly known
 TRIES, NEAR_BPM = 3, 2.0  # drawings of a seed at most, until the rate is as near as this
+MOST = 12  # and as long as each is too near to an ECG that was learnt from
 STRIDE = 1_000_003  # from the noise of one try to that of the next
 OFF_BPM = 10.0  # a drawn rate further from the one asked for is said
 
@@ -135,8 +136,8 @@ def draw(
 
 
 def at_rate(net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: int) -> np.ndarray:
-    """(seeds, 12, 1000) mV: of at most `TRIES` drawings of each seed one that is near to no recording that was learnt
-    from (encoders/novelty.py) and, where a rate is asked for, nearest to it."""
+    """(seeds, 12, 1000) mV: of some drawings of each seed one that is near to no recording that was learnt from
+    (encoders/novelty.py) and, where a rate is asked for, nearest to it."""
     import torch
 
     from encoders import novelty
@@ -154,8 +155,8 @@ def at_rate(net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: i
     wanted = [float(row[0]) if there[0] else None for row, there in zip(given.numbers, given.has_numbers, strict=True)]
     best = drawn([*range(len(seeds))], seeds)
     off = faults(best, [*range(len(seeds))])
-    for again in range(1, TRIES):
-        rows = [i for i, (near, distance) in enumerate(off) if near or distance > NEAR_BPM]
+    for again in range(1, MOST):
+        rows = [i for i, (near, distance) in enumerate(off) if near or (distance > NEAR_BPM and again < TRIES)]
         if not rows:
             break
         others = drawn(rows, [seeds[i] + again * STRIDE for i in rows])

@@ -32,7 +32,7 @@ from tools.registry import MAKERS, TOOLS
 from training import tool_use_data
 from training.cards import write_card
 from training.tool_use_texts import plain, told_apart
-from training.tool_use_written import written
+from training.tool_use_written import FILES, written
 
 BATCH, LR, RANK = 32, 1e-3, 32
 DIALOGUES = 1500  # from templates, an epoch
@@ -69,9 +69,10 @@ def go_on(net: Network, file: Path, member: int) -> None:
     net.load_state_dict(state)
 
 
-def turns(epoch: int) -> list[Turn]:
-    """What an epoch learns from: every hand-written dialogue once, in a variation of the epoch, and templates."""
-    hand = written(epoch, 2)  # each as written, then varied
+def turns(epoch: int, files: list[str] | None = None) -> list[Turn]:
+    """What an epoch learns from: every hand-written dialogue (of `files`) once, in a variation of the epoch, and
+    templates."""
+    hand = written(epoch, 2, files)  # each as written, then varied
     chosen = hand[epoch % 2 :: 2] + tool_use_data.dialogues(epoch, DIALOGUES)
     apart = told_apart()
     return [turn for turn in chosen if not apart & {plain(one["user"]) for one in (*turn["history"], turn)}]
@@ -139,7 +140,7 @@ def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any
     for epoch in range(first, args.epochs):
         rng = random.Random(epoch)
         torch.manual_seed(args.seed + member + epoch)
-        plan = batches(turns((args.seed + member) * 1000 + epoch), rng)
+        plan = batches(turns((args.seed + member) * 1000 + epoch, args.files), rng)
         bar = tqdm(plan, desc=f"member {member}, epoch {epoch + 1}/{args.epochs}", mininterval=5)
         for step, batch in enumerate(bar):
             done = (epoch + step / len(plan)) / args.epochs
@@ -178,7 +179,8 @@ def main() -> None:
         "deciding_heldout.jsonl judge the result; all are written apart and never trained on",
         "command": f"python -m training.intent --out DIR --members {args.members} --epochs {args.epochs} "
         f"--rank {args.rank} --seed {args.seed}"
-        + (f" --start {args.start.name} --lr {args.lr}" if args.start else ""),
+        + (f" --start {args.start.name} --lr {args.lr}" if args.start else "")
+        + (f" --files {' '.join(args.files)}" if args.files else ""),
         "input": "the request, the last two turns with their tools, the kinds of the recordings loaded",
         "figures": {"validation, every tool right, each member alone": list(figures)},
         "limits": "English, with a little of eight other languages; knows the tools of the contract and no others",
@@ -202,6 +204,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rank", type=int, default=RANK)
     parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--files", nargs="+", choices=FILES, help="written dialogues to learn from; default: all")
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")

@@ -38,7 +38,7 @@ from training.multimodal_text import (
     question,
 )
 
-VIEWS = 4  # complete, changed, and two with parts missing
+VIEWS = 8  # complete, changed, and the rest with parts missing
 LEAST_MV, Q_WAVE_MS = 0.1, 30  # of an inversion or elevation; of a Q wave
 PAIRS = 0.35  # share of conversations about two ECGs
 TURNS = (2, 4)
