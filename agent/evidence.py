@@ -39,9 +39,16 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature)\b", r"Ectopic"),
     (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
     (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),
-    (r"\br.?(wave|amplitude)s?\b|\bhow tall is the r\b|\bvoltages?\b|(?<!wave )\bamplitudes\b", r"R amplitude"),
-    (r"\bs.?(wave|amplitude)s?\b|\bhow deep is the s\b|\bvoltages?\b|(?<!wave )\bamplitudes\b", r"S amplitude"),
-    (r"\bt.?(wave|amplitude)s?\b|\bhow tall is the t\b", r"T amplitude|QT interval is not"),
+    (
+        r"\br.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?r\b|\bvoltages?\b"
+        r"|(?<!wave )\bamplitudes\b",
+        r"R amplitude",
+    ),
+    (
+        r"\bs.?(wave|amplitude)s?\b|\bhow (deep|big|large) (is|are) (the )?s\b|\bvoltages?\b|(?<!wave )\bamplitudes\b",
+        r"S amplitude",
+    ),
+    (r"\bt.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?t\b", r"T amplitude|QT interval is not"),
     (r"\bq.?waves?\b", r"Q amplitude"),
     (r"\bp.?(wave )?(amplitude|height)|\bp.?waves?.{0,14}(ampl|tall|high|height)", r"P amplitude"),
     (
@@ -56,12 +63,16 @@ TOPICS: list[tuple[str, str]] = [
     (r"\baccelerat\w*", r"Accelerations"),
     (r"\b(decelerat\w*|decels?|dips)\b", r"Decelerations"),
     (r"\b(contract\w*|toco\w*|uter(us|ine))\b", r"Contractions"),
-    (r"\bgestation\w*|\b(how old|f(o)?etal age|age of the f(o)?etus|age gap)\b", r"Gestational age"),
+    (
+        r"\bgestation\w*|\b(how old|f(o)?etal age|age of the f(o)?etus|age gap)\b",
+        r"Gestational age|The age is not|There is no gap|The network has learnt",
+    ),
     # spirograms
     (r"\bfev.?1\b(?!.?/)", r"FEV1 |Spirometry pattern"),
     (r"(?<!/)\bfvc\b", r"FVC |Spirometry pattern"),
     (r"\bfev.?1.{0,3}fvc\b|\b(ratio|tiffeneau)\b", r"FEV1/FVC|Spirometry pattern"),
     (r"\b(pef|peak (expiratory )?flow)\b", r"PEF"),
+    (r"\bfef\b|25.{1,3}75|\bmid.?expirat\w*", r"FEF25-75|No predicted FEF25-75"),
     (r"\b(obstruct\w*|restrict\w*|copd|asthma\w*)\b", r"Spirometry pattern|FEV1/FVC|Probability of obstruction"),
     (r"\b(grade|acceptab\w*|repeatab\w*|effort)\b", r"Grade of the session|Repeatability"),
     # findings
@@ -122,18 +133,21 @@ def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
 
 
 def narrowed(question: str, evidence: list[str], cautions: list[str]) -> list[str]:
-    """What is asked of a report that is said as it is, and every caution in it; all of it where nothing is named."""
+    """What is asked of a report that is said as it is, and the cautions in it but those on something else; all of it
+    where nothing is named."""
     wanted = [opening for opening in asked(question) if any(re.match(opening, _body(one)) for one in evidence)]
     if not wanted:
         return evidence
-    keep = (*wanted, ALWAYS, *map(re.escape, cautions))
+    general = [one for one in cautions if not any(re.match(opening, one) for _, opening in TOPICS)]
+    keep = (*wanted, ALWAYS, *map(re.escape, general))
     return [one for one in evidence if any(re.match(opening, _body(one)) for opening in keep)]
 
 
 def complete(answer: str, question: str, evidence: list[str]) -> bool:
     """Whether each topic that the question names, and each thing done or refused, is in the answer.
 
-    One number tells of a topic; of findings, all that were asked for must be told, and what is urgent always.
+    One number of its first sentence tells of a topic: what was measured stands there, before the limits. Of findings,
+    all that were asked for must be told, and what is urgent always.
     """
     said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
 
@@ -148,7 +162,7 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
             for own, sentence in zip(numbers, sentences, strict=True)
         ]
         findings = [one for one, sentence in zip(told, sentences, strict=True) if FINDING.match(_body(sentence))]
-        if (sentences and not any(told)) or not all(findings):
+        if not all(told[:1]) or not all(findings):
             return False
     return True
 

@@ -26,7 +26,7 @@ from langgraph.graph import END, START, StateGraph
 from agent import citations, faithful, looking
 from agent.evidence import complete, narrowed, relevant
 from agent.llm import ABSENT
-from agent.prompts import Call
+from agent.prompts import Call, kind_of
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
@@ -95,7 +95,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         others = [result for result in state["results"] if result not in searches + spoken + looked]
         text, by = "", "evidence"
         if others or not (searches or spoken or looked):
-            kinds = {name.rsplit("-", 1)[0] for name in state["recordings"]}
+            kinds = {kind_of(name) for name in state["recordings"]}
             text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
@@ -228,7 +228,7 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
             said += looking.differs(own, looked[0]["result"], whole="Groups:" in own)
     for result in state["results"]:
         found, name = result["result"], result["arguments"].get("recording", "")
-        kind = name.rsplit("-", 1)[0]
+        kind = kind_of(name)
         beside = kind in kinds and result["name"] == looking.BESIDE[kind]
         if beside and name not in names and looking.comparable(found):
             asked = looking.asked_beside(state["question"], kind)

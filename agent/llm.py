@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent import looking, prompts, smollm2, stated
-from agent.prompts import Call
+from agent.prompts import Call, kind_of
 from encoders.lora import adapted
 from encoders.weights import WEIGHTS, MissingModel
 from tools.errors import MissingWeights
@@ -89,7 +89,7 @@ class LocalModel:
         """Tool calls for the question; [] where none is needed, or none of the recordings is of the kind."""
         ids = [recording.split(" ")[0] for recording in recordings]
         messages = prompts.choose(recordings, history, question, describe=not self.tuned)
-        can = [kind for kind in self.projectors if any(name.startswith(f"{kind}-") for name in ids)]
+        can = [kind for kind in self.projectors if kind in map(kind_of, ids)]
         calls = self._calls(messages, calls_schema(ids, looks=can if looking.asked_for(question, history) else ()))
         named = {call["name"] for call in calls}
         if self.opinion is not None and looking.ACTION not in named:  # that it looks itself is the model's own choice
@@ -100,7 +100,7 @@ class LocalModel:
             calls.sort(key=lambda call: call["name"] not in MAKERS)  # what they make may be asked about
         if can == ["spirogram"] and looking.ASKED.search(question) and {c["name"] for c in calls} <= looking.OF_BLOWS:
             # The adapter has learnt to look at ECGs only: of blows the words decide.
-            blows = next(name for name in ids if name.startswith("spirogram-"))
+            blows = next(name for name in ids if kind_of(name) == "spirogram")
             calls = [{"name": looking.ACTION, "arguments": {"recording": blows}}]
         searches = [call for call in calls if call["name"] == "search_guidelines"]
         if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
@@ -143,7 +143,7 @@ class LocalModel:
         given, vectors = {}, []
         with torch.inference_mode():
             for name, features in seen.items():
-                soft, there = self.projectors[name.rsplit("-", 1)[0]](features)
+                soft, there = self.projectors[kind_of(name)](features)
                 vectors.append(soft[there])
                 given[name] = len(vectors[-1])
         word, place = prompts.soft_word(self.tokenizer)
@@ -186,7 +186,7 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: Collec
     options: list[dict[str, Any]] = []
     for tool in TOOLS.values():
         own = tool.schema(by_hand=False)
-        fitting = [name for name in ids if name.rsplit("-", 1)[0] in tool.kinds]
+        fitting = [name for name in ids if kind_of(name) in tool.kinds]
         properties: dict[str, Any] = {"name": {"const": tool.name}}
         required = ["name", *own.get("required", [])]
         if tool.kinds and not tool.recording_optional:
@@ -198,7 +198,7 @@ def calls_schema(ids: list[str], exactly: list[str] | None = None, looks: Collec
         options.append(
             {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         )
-    if seen := [name for name in ids if name.rsplit("-", 1)[0] in looks]:
+    if seen := [name for name in ids if kind_of(name) in looks]:
         properties = {"name": {"const": looking.ACTION}, "recording": {"enum": seen}}
         options.append(
             {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

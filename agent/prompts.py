@@ -29,6 +29,11 @@ LONGEST = 4000  # characters of a question
 HISTORY_TURNS = 2  # earlier turns shown when choosing; follow-ups lean on the last one or two
 
 
+def kind_of(name: str) -> str:
+    """What kind of recording an id is of: "ecg" of "ecg-2" (agent/graph.py gives them)."""
+    return name.rsplit("-", 1)[0]
+
+
 def calls_to_json(calls: list[Call]) -> str:
     """The flat text that the model writes for these calls."""
     flat = [{"name": call["name"], **call["arguments"]} for call in calls]

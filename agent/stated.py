@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent.prompts import Call
+from agent.prompts import Call, kind_of
 from tools.registry import MAKERS
 
 YEARS = r"(?:y\b|yo\b|y/o|y\.o|yrs?\b|years?\b|[- ]year|Jahre?\b|jährig|J\b|ans\b|años|anni\b|anos\b|jaar\b|år\b)"
@@ -52,6 +52,16 @@ MALE = (
 PLUS = r"\b([2-4]\d)(?: ?\+ ?| ?(?:w|wks?|weeks?|SSW),? ?(?:and|plus|\+|et|und|y)? ?)([0-6])(?: ?d(?:ays?)?| ?/ ?7)?\b"
 WEEKS = r"\b([2-4]\d)(?:[.,](\d))? ?-?(?:w\b|wks?\b|weeks?|SSW|SA\b|semaines|semanas|settimane|weken|Wochen)"
 DAYS = r"\b([12]\d\d|3[0-2]\d) ?(?:d\b|days|Tagen?|jours|días|giorni|dias|dagen)"
+A_NEW_ONE = re.compile(
+    r"\b(?:an?|another|some|\d+|eine?n?|une?|un[ao]?|uma?|een)\s+(?:[\w-]+\s+){0,3}"
+    r"(?:ecg|ekg|electrocardiogram|tracing|trace|strip)s?\b",
+    re.IGNORECASE,
+)
+THEIRS = re.compile(
+    r"\b(?:this|these|same|his|hers?|him|s?he|my|our|their|patient|person|ecg-\d+|dies\w*|sein\w*|ihr\w*|mein\w*"
+    r"|même|mism[oa]|stess[oa])\b",
+    re.IGNORECASE,
+)
 SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:-\w+)?|hundred|a dozen|pair)\b"
 
 
@@ -72,16 +82,19 @@ INTO_ECG = re.compile(
 def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
     """The call that tells rate and regularity where a pulse wave is loaded and no ECG, if the words ask for them; or
     that turns it into an ECG, whatever else is loaded."""
-    kinds = {name.rsplit("-", 1)[0] for name in ids}
+    kinds = {kind_of(name) for name in ids}
     asked = PULSE.search(question) and "ecg" not in kinds
     if "ppg" not in kinds or NO_PULSE.search(question) or not (asked or INTO_ECG.search(question)):
         return []
-    pulses = [name for name in ids if name.startswith("ppg-")]
+    pulses = [name for name in ids if kind_of(name) == "ppg"]
     return [{"name": "ppg_to_ecg", "arguments": {"recording": next((n for n in pulses if n in question), pulses[0])}}]
 
 
 def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
-    """The call with what was said, now or of this recording before, in place of what the model gave."""
+    """The call with what was said, now or of this recording before, in place of what the model gave; "an ECG of a woman
+    with LBBB" is nobody's who is loaded."""
+    if call["name"] == "generate_ecg" and A_NEW_ONE.search(question) and not THEIRS.search(question):
+        call = {**call, "arguments": {key: one for key, one in call["arguments"].items() if key != "recording"}}
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
     same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
     texts = [question, *(turn["user"] for turn in reversed(same))]
@@ -96,7 +109,7 @@ def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
 
 def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], ids: list[str]) -> Call:
     """The call on the newest ECG, where the person speaks of one that a tool made: "measure what you drew"."""
-    ecgs = [name for name in ids if name.startswith("ecg-")]
+    ecgs = [name for name in ids if kind_of(name) == "ecg"]
     made = any(one["name"] in MAKERS for turn in history for one in turn["calls"])
     if not (made and MADE.search(question) and call["arguments"].get("recording") in ecgs):
         return call

@@ -126,6 +126,8 @@ def test_an_answer_that_leaves_out_what_was_asked_is_incomplete():
     question = "what are the heart rate and the QTc?"
     assert complete("The heart rate is 61 bpm. The QTc is 371 ms by Bazett.", question, EVIDENCE)
     assert not complete("The heart rate is 61 bpm.", question, EVIDENCE)
+    limited = [*EVIDENCE, "QTc by Bazett is within the usual limits of 450 ms for men and 460 ms for women."]
+    assert not complete("The QTc by Bazett is within the usual limit of 450 ms for men.", "QTc?", limited)
 
 
 def test_who_names_nothing_is_told_the_main_thing():

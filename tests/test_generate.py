@@ -121,7 +121,8 @@ def test_what_was_learnt_is_known_by_its_sketch_and_a_stranger_is_not(tmp_path):
     autoencoder, _ = vae.opened()
     signal = np.stack([synthetic.ecg(fs_hz=100, rate_bpm=rate).recording.signal for rate in (60.0, 90.0)])
     own = novelty.sketch(novelty.latents(autoencoder, signal))
-    assert known.limit == 10.0 and not known.too_near(autoencoder, signal).any()
+    assert known.limit == 10.0
+    assert not known.too_near(autoencoder, signal).any()
     assert novelty.Novelty(own[:1], 0.1).too_near(autoencoder, signal).tolist() == [True, False]
     assert recipe.apart(torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]])).tolist() == [5.0, 1.0, 1.0]
 

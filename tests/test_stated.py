@@ -80,6 +80,21 @@ def test_seed_and_count_are_those_asked_for():
     assert given("three drawings of atrial fibrillation", count=3)["count"] == 3
 
 
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Draw me an ECG of a 60-year-old woman with LBBB", False),
+        ("another 12-lead tracing with AF, please", False),
+        ("draw this patient's ECG with LBBB", True),
+        ("an ECG of the same heart in flutter", True),
+        ("now with AF", True),  # of what, the model understood
+    ],
+)
+def test_an_ecg_of_nobody_is_not_drawn_after_the_one_that_is_loaded(question, kept):
+    call = {"name": "generate_ecg", "arguments": {"recording": "ecg-1", "prompt": "AF"}}
+    assert ("recording" in stated.checked(call, question, [])["arguments"]) is kept
+
+
 def test_what_a_tool_made_is_the_newest_ecg():
     ids = ["ecg-1", "ppg-1", "ecg-2"]
     drew = [{"user": "draw AF", "calls": [{"name": "generate_ecg", "arguments": {"prompt": "AF"}}]}]

@@ -7,6 +7,7 @@ import pytest
 
 from agent import looking
 from agent.llm import ABSENT
+from agent.prompts import kind_of
 from tools.registry import MAKERS, TOOLS
 from training.tool_use_phrases import LEADS
 from training.tool_use_written import lines, varied, written
@@ -39,7 +40,7 @@ def check(talk):
             else:
                 assert target in loaded, talk
                 kinds = ("ecg",) if call["name"] == looking.ACTION else TOOLS[call["name"]].kinds
-                assert target.rsplit("-", 1)[0] in kinds, talk
+                assert kind_of(target) in kinds, talk
             made |= call["name"] in MAKERS
     assert talk["calls"] or talk["reply"]
 

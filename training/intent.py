@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from agent.intent import SCALE, Network, told
 from agent.looking import ACTION
+from agent.prompts import kind_of
 from encoders.weights import stored
 from tools.registry import MAKERS, TOOLS
 from training import tool_use_data
@@ -106,7 +107,7 @@ def right(net: Network, prompts: list[dict[str, Any]]) -> float:
 
 def possible(chosen: set[str], recordings: list[str]) -> set[str]:
     """Less the tools of which no recording is loaded, nor made by another one that is chosen."""
-    kinds = {name.split(" ")[0].rsplit("-", 1)[0] for name in recordings}
+    kinds = {kind_of(name.split(" ")[0]) for name in recordings}
 
     def runs(name: str) -> bool:
         if name == ACTION:

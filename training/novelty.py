@@ -45,7 +45,7 @@ def main() -> None:
     write(novelty.sketch(latent), limit, file)
     write_card(file, {
         "name": "novelty",
-        "what": "random projections of the ECGs that the flow has learnt from: a drawing too near to one is drawn again",
+        "what": "sketches of the ECGs that the flow has learnt from: a drawing too near to one is drawn again",
         "data": f"PTB-XL (CC BY 4.0), {len(train)} recordings of folds 1-7",
         "split": "the training folds 1-7 of the flow alone",
         "command": "python -m training.novelty --data DIR --out DIR",
