@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from encoders import flow, vae
+from encoders import flow, novelty, vae
 from encoders.reading import FILE as READING
 from encoders.reading import Reader
 from tools.drawing_words import phrases
 from tools.generate import at_rate, rate_of
 from training import figures, flow_data, ptbxl, reading, vae_data
 from training.evaluate_reconstruct import frechet
+from training.novelty import PERCENTILE, apart
 
 NEIGHBOUR = 5
 DRAWN_AT_ONCE = 16
@@ -159,15 +160,9 @@ def near(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
 
 def copying(autoencoder: vae.Vae, made: np.ndarray, train: ptbxl.Table) -> dict[str, Any]:
     """Distances to the nearest training recording in the latent, and those among training recordings."""
-    known = np.ones((1, 12, vae.SAMPLES), bool)
-    latent = [
-        flow_data.encoded(autoencoder, vae_data.levelled(one), known).astype(np.float32).reshape(len(one), -1)
-        for one in (made, train.signal)
-    ]
-    to_train = torch.cdist(torch.from_numpy(latent[0]), torch.from_numpy(latent[1])).min(dim=1).values.numpy()
-    among = torch.cdist(torch.from_numpy(latent[1]), torch.from_numpy(latent[1])).fill_diagonal_(float("inf"))
-    nearest = among.min(dim=1).values.numpy()
-    limit = float(np.percentile(nearest, 1))
+    own, learnt = (novelty.latents(autoencoder, one) for one in (made, train.signal))
+    to_train, nearest = torch.cdist(own, learnt).min(dim=1).values.numpy(), apart(learnt).numpy()
+    limit = float(np.percentile(nearest, PERCENTILE))
     return {
         "nearest": round(float(to_train.min()), 2),
         "median": round(float(np.median(to_train)), 2),
