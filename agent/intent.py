@@ -7,7 +7,8 @@
 The sentence encoder (encoders/sentence.py) with a LoRA adapter and a linear layer, made by `python -m training.intent`
 a few times over; the mean of their logits counts, which is right oftener than any of them (deep ensembles).
 It reads what a request means better than a language model of 135M; that one reads better how two wishes hang together.
-So the choice of the language model stands, less what is ruled out here, and with what is certain here.
+So the choice of the language model stands, less what is ruled out here, and with what is certain here; where all of it
+is ruled out, what is likely here takes its place.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from encoders.lora import merge
 from encoders.weights import WEIGHTS, stored
 
 FILE = WEIGHTS / "intent.safetensors"
-RULED_OUT, CERTAIN = 0.3, 0.75  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
+RULED_OUT, LIKELY, CERTAIN = 0.3, 0.6, 0.75  # probabilities; set by hand, on training/data/tool_use_validation.jsonl
 LONGEST = 128  # tokens
 SCALE = 2.0  # of the adapter
 
@@ -75,9 +76,11 @@ class Intent:
     def settled(
         self, chosen: set[str], recordings: list[str], history: list[dict[str, Any]], question: str
     ) -> set[str]:
-        """The language model's choice, less what is ruled out and with what is certain."""
+        """The language model's choice, less what is ruled out and with what is certain; see the module."""
         p = self.probabilities(recordings, history, question)
-        return {tool for tool in chosen if p.get(tool, 1) >= RULED_OUT} | {t for t, v in p.items() if v >= CERTAIN}
+        kept = {tool for tool in chosen if p.get(tool, 1) >= RULED_OUT} | {t for t, v in p.items() if v >= CERTAIN}
+        likeliest = max(p, key=lambda tool: p[tool])
+        return {likeliest} if chosen and not kept and p[likeliest] >= LIKELY else kept
 
 
 def told(recordings: list[str], history: list[dict[str, Any]], question: str) -> str:

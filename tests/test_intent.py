@@ -44,6 +44,9 @@ def test_it_reads_the_request_the_last_two_turns_and_the_kinds_of_what_is_loaded
     [
         ({}, {"measure_ecg"}, {"measure_ecg"}),
         ({"measure_ecg": 0.01}, {"measure_ecg"}, set()),
+        ({"measure_ecg": 0.01, "plot_recording": 0.65}, {"measure_ecg"}, {"plot_recording"}),
+        ({"measure_ecg": 0.31, "plot_recording": 0.65}, {"measure_ecg"}, {"measure_ecg"}),
+        ({"plot_recording": 0.65}, set(), set()),
         ({"plot_recording": 0.99}, {"measure_ecg"}, {"measure_ecg", "plot_recording"}),
         ({"measure_ecg": 0.01, "interpret_ecg": 0.99}, {"measure_ecg"}, {"interpret_ecg"}),
     ],
