@@ -111,7 +111,9 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
-ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
+ALWAYS = (
+    r"Nothing is measured|Could not be done|The recording is drawn|Urgent|This recording is synthetic|Leads rebuilt"
+)
 # what a question must be told that names nothing, or nothing that there is: the first of these that there is
 OPEN = (r"Conclusion|No interpretation", r"Heart rate")
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for

@@ -10,11 +10,13 @@ import pytest
 import synthetic
 import torch
 
+from agent.evidence import relevant
 from encoders import flow, identity, novelty, vae
-from tools import generate
+from tools import generate, measure_words
 from tools.errors import UsageError
 from tools.generate import generate_ecg, sentences
 from tools.interpret import interpret_ecg
+from tools.measure import measure_ecg
 from tools.recording import LEADS, read
 from tools.registry import GenerateEcg
 from training import novelty as recipe
@@ -59,6 +61,8 @@ def test_it_says_that_it_is_nobodys(three):
     assert "SYNTHETIC" in Path(three["figure"]).read_text()
     assert any("synthetic" in line for line in sentences(three))
     assert "synthetic" in str(interpret_ecg(read(three["record"])[0])["warnings"]).lower()
+    measured = measure_ecg(read(three["record"])[0])
+    assert "This recording is synthetic" in str(relevant("QTc?", measure_words.sentences(measured)))
 
 
 @pytest.mark.parametrize("rate", [55, 75, 110])

@@ -25,7 +25,7 @@ from tools.errors import MissingWeights
 from tools.interpret_resolve import HARMLESS, OF_LIMBS, Finding, resolve, threshold_of
 from tools.interpret_words import ASKED_FOR, sentences, summary
 from tools.measure import WHOLE_S, measure_ecg
-from tools.recording import LEADS, Recording
+from tools.recording import LEADS, Recording, made_by_a_model
 from tools.scp import GROUPED, STATEMENTS, statement
 
 __all__ = ["interpret_ecg", "sentences"]
@@ -119,11 +119,7 @@ def height_mv(recording: Recording) -> float:
 
 def _doubts(recording: Recording, measured: dict[str, Any]) -> tuple[list[str], frozenset[str]]:
     """What makes the recording doubtful, in sentences, and the codes that are then never more than uncertain."""
-    said, codes = [], frozenset[str]()
-    if recording.meta.get("synthetic"):
-        said.append("This recording is synthetic: it was drawn by a model, not recorded from a person.")
-    if rebuilt := recording.meta.get("rebuilt"):
-        said.append(f"Leads rebuilt by a model, not recorded: {', '.join(str(rebuilt).split())}.")
+    said, codes = made_by_a_model(recording), frozenset[str]()
     usable = measured["quality"]["leads"]
     if all(name in usable and usable[name]["usable"] for name in LEADS) and recording.duration_s >= SHORTEST_S:
         order = [recording.leads.index(name) for name in LEADS]

@@ -27,7 +27,7 @@ from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, wi
 from tools.beats import label_beats, r_peaks, rhythm
 from tools.delineate import Marks, global_marks, qrs_marks
 from tools.measure_words import sentences
-from tools.recording import Recording
+from tools.recording import Recording, made_by_a_model
 from tools.waves import KEYS, axes, measurement_matrix
 
 __all__ = ["measure_ecg", "sentences"]
@@ -61,7 +61,7 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     judged = quality.assess(part)
     result: dict[str, Any] = {**ABSENT, "quality": judged, "window_s": [round(start, 3), round(stop, 3)]}
     result |= {"age": recording.meta.get("age"), "sex": recording.meta.get("sex")}
-    warnings = [*recording.warnings, *judged.get("warnings", [])]
+    warnings = [*made_by_a_model(recording), *recording.warnings, *judged.get("warnings", [])]
     if stop - start < recording.duration_s - 1e-6:
         warnings.append(f"Waves are measured in the cleanest {stop - start:.0f} s, from {start:.0f} s to {stop:.0f} s.")
     usable = [name for name in recording.leads if judged["leads"][name]["usable"]]

@@ -70,6 +70,16 @@ _ALIASES |= {f"c{n}": f"V{n}" for n in range(1, 7)}  # IEC names of the chest el
 _PREFIX = re.compile(r"(mdcecglead|ecglead|ekglead|lead|ecg|ekg)(?=.)")
 
 
+def made_by_a_model(recording: Recording) -> list[str]:
+    """What of it no heart was recorded for, in sentences: whatever is told of it must say so."""
+    said = []
+    if recording.meta.get("synthetic"):
+        said.append("This recording is synthetic: it was drawn by a model, not recorded from a person.")
+    if rebuilt := recording.meta.get("rebuilt"):
+        said.append(f"Leads rebuilt by a model, not recorded: {', '.join(str(rebuilt).split())}.")
+    return said
+
+
 def canonical_lead(name: str) -> str | None:
     """The field's spelling of one of the twelve leads, or None if the name is not one of them.
 
