@@ -111,9 +111,8 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
-ALWAYS = (
-    r"Nothing is measured|Could not be done|The recording is drawn|Urgent|This recording is synthetic|Leads rebuilt"
-)
+ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
+MADE = r"This recording is synthetic|Leads rebuilt"  # always too, and first
 # what a question must be told that names nothing, or nothing that there is: the first of these that there is
 OPEN = (r"Conclusion|No interpretation", r"Heart rate")
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
@@ -127,10 +126,11 @@ def asked(question: str) -> list[str]:
 
 def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
     """The sentences that answer the question, in the order of the question's topics; else the first of all."""
-    wanted = [*asked(question), ALWAYS]
+    wanted = [MADE, *asked(question), ALWAYS]
     chosen = [sentence for opening in wanted for sentence in evidence if re.match(opening, _body(sentence))]
-    if not any(re.match(opening, _body(sentence)) for opening in wanted[:-1] for sentence in evidence):
-        chosen = [sentence for sentence in evidence if sentence in chosen or _is_headline(sentence)]
+    if not any(re.match(opening, _body(sentence)) for opening in wanted[1:-1] for sentence in evidence):
+        made = [sentence for sentence in evidence if re.match(MADE, _body(sentence))]
+        chosen = made + [sentence for sentence in evidence if sentence in chosen or _is_headline(sentence)]
     return [_narrowed(sentence, question) for sentence in dict.fromkeys(chosen)][:most]
 
 
@@ -141,7 +141,7 @@ def narrowed(question: str, evidence: list[str], cautions: list[str]) -> list[st
     if not wanted:
         return evidence
     general = [one for one in cautions if not any(re.match(opening, one) for _, opening in TOPICS)]
-    keep = (*wanted, ALWAYS, *map(re.escape, general))
+    keep = (*wanted, MADE, ALWAYS, *map(re.escape, general))
     return [one for one in evidence if any(re.match(opening, _body(one)) for opening in keep)]
 
 
@@ -156,7 +156,7 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     def there(openings: Iterable[str]) -> list[str]:
         return [opening for opening in openings if any(re.match(opening, _body(sentence)) for sentence in evidence)]
 
-    for opening in [*(there(asked(question)) or there(OPEN)[:1]), ALWAYS]:
+    for opening in [*(there(asked(question)) or there(OPEN)[:1]), MADE, ALWAYS]:
         sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
         numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
         told = [
