@@ -30,6 +30,7 @@ from agent.llm import ADAPTER, LocalModel
 from encoders.projector import FILE, Projector, opened
 from encoders.reading import FILE as READER
 from encoders.reading import Reader
+from encoders.weights import cache_folder
 from training import evaluate_tool_use, multimodal_data, ptbxl
 from training.evaluate_reading import read
 from training.figures import DRAWS, interval
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, default=ptbxl.TEST[0])
     parser.add_argument("--weights", type=Path, default=ADAPTER, help="folder of the adapter")
     parser.add_argument("--projector", type=Path, default=FILE)
-    parser.add_argument("--out", type=Path, default=Path("multimodal-views"), help="measurements are kept here")
+    parser.add_argument(
+        "--out", type=Path, default=cache_folder() / "multimodal-views", help="measurements are kept here"
+    )
     parser.add_argument("--records", type=int, help="only so many recordings")
     parser.add_argument("--without-deciding", action="store_true", help="leave the held-back prompts closed")
     parser.add_argument("--rounds", type=int, default=2, help="questions a recording")
