@@ -48,9 +48,15 @@ def latents(autoencoder: Vae, signal: np.ndarray) -> Tensor:
 
 
 def sketch(latent: Tensor) -> Tensor:
-    """(B, WIDTH) projections of (B, n) on directions that are the same for ever: RandomState's stream is frozen."""
-    signs = 2 * np.random.RandomState(0).randint(0, 2, (latent.shape[1], WIDTH)) - 1
-    return latent @ torch.from_numpy(signs.astype(np.float32)) / WIDTH**0.5
+    """(B, WIDTH) projections of (B, n)."""
+    return latent @ _directions(latent.shape[1])
+
+
+@cache
+def _directions(size: int) -> Tensor:
+    """(size, WIDTH), the same for ever: RandomState's stream is frozen."""
+    signs = 2 * np.random.RandomState(0).randint(0, 2, (size, WIDTH)) - 1
+    return torch.from_numpy(signs.astype(np.float32)) / WIDTH**0.5
 
 
 @cache
