@@ -89,9 +89,13 @@ def test_outside_the_trained_range_no_age_is_given(weeks, tmp_path):
     assert result["features"]["baseline_bpm"] is not None
 
 
-def test_what_is_not_informative_says_so_first(tmp_path):
+def test_what_is_not_informative_is_said_before_the_age_and_after_the_features(tmp_path):
     result = estimated(LABOUR, tmp_path)
-    assert "not informative at term" in sentences({**result, "informative": False})[0]
+    vain, useful = (sentences({**result, "informative": one}) for one in (False, True))
+    age = next(i for i, one in enumerate(vain) if one.startswith("Gestational age is estimated"))
+    assert "not informative at term" in vain[age - 1]
+    assert vain[0].startswith("Baseline")
+    assert useful[0].startswith("Gestational age is estimated")
     assert "not informative" not in said({**result, "informative": True})
     assert "interval" in said(result)
     assert any("in labour" in warning for warning in result["warnings"])

@@ -12,12 +12,12 @@ import torch
 import wfdb
 from scipy import signal as dsp
 
-from encoders.ppg import STEP, STEPS, PpgToEcg, Shape, blended, contrast, levelled, opened, translate
+from encoders.ppg import FILE, STEP, STEPS, PpgToEcg, Shape, blended, contrast, levelled, opened, translate
 from tools import ppg, pulse
 from tools.errors import UsageError
 from tools.recording import Recording, read
+from training import evaluate_ppg, ppg_data
 from training import ppg as recipe
-from training import ppg_data
 from training.evaluate_ppg import f1, matched
 
 SMALL = Shape(latent=2, width=8, reach=(1, 2), flow_width=8, flow_reach=(1,))
@@ -242,6 +242,22 @@ def test_once_all_is_settled_validation_patients_teach_too(records, tmp_path):
     parts = {one.part for one in recipe.taught(records, options(tmp_path))}
     settled = {one.part for one in recipe.taught(records, options(tmp_path, settled=0.5))}
     assert (parts, settled) == ({"train"}, {"train", "validation"})
+
+
+def test_across_patients_everybody_is_judged_once_by_networks_that_did_not_see_them(records, tmp_path, monkeypatch):
+    everybody = [dataclasses.replace(records[0], name=f"bidmc{n:02d}") for n in range(10)]
+    for one in everybody:
+        (tmp_path / f"{one.name}.hea").touch()
+    monkeypatch.setattr(ppg_data, "load", lambda *_: everybody)
+    monkeypatch.setattr(recipe, "made", lambda learnt, args: args.settled)
+    args = argparse.Namespace(data=tmp_path, part="across", weights=FILE)
+    judged = []
+    for settled, learnt, files in evaluate_ppg.rounds(args):
+        assert settled == opened()[1]["threshold"]
+        assert not {one.name for one in learnt} & {file.stem for file in files}
+        assert len(learnt) + len(files) == 10
+        judged += [file.stem for file in files]
+    assert sorted(judged) == [one.name for one in everybody]
 
 
 def test_a_training_that_was_stopped_ends_where_a_whole_one_does(records, tmp_path):

@@ -5,8 +5,8 @@
 Heart rate and uterus are cleaned (tools/ctg_signal.py), read by FIGO's definitions (tools/ctg.py), drawn on CTG paper
 (tools/ctg_paper.py), and the network of encoders/ctg.py estimates the age, after CTGage (arXiv 2509.14242). It learnt
 from traces in labour at 37 to 43 weeks, all near the same age: where it did not beat the cohort's mean on patients it
-had not seen, `informative` is False and the sentences say so first. What the trace does not allow is None, with a
-reason in `warnings`.
+had not seen, `informative` is False, and the sentences give FIGO's features first and say so before they give an age.
+What the trace does not allow is None, with a reason in `warnings`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _drawn(
 
 
 def sentences(result: dict[str, Any]) -> list[str]:
-    """The result in words, one fact a sentence."""
+    """The result in words, one fact a sentence; an age that tells something comes first, else FIGO's features do."""
     said, age = [], result["age_days"]
     mean = result["baseline_age_days"]
     if age is not None:
@@ -175,7 +175,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
                 said.append(
                     "Gestational age gap: here it tells how far the stated age is from the cohort's mean, no more."
                 )
-    return [*said, *feature_sentences(result["features"]), *result["warnings"]]
+    features = feature_sentences(result["features"])
+    return [*(said + features if result["informative"] else features + said), *result["warnings"]]
 
 
 def feature_sentences(values: dict[str, Any]) -> list[str]:

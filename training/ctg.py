@@ -145,7 +145,7 @@ def fit(train: Records, validation: Records, args: argparse.Namespace) -> tuple[
     low, high = float(train.age_days.min()) - 3.5, float(train.age_days.max()) + 3.5
     state_file, first, best = args.out / "state.pt", 0, {"score": float("inf"), "epoch": 0}
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         net.load_state_dict(state["net"]), optimiser.load_state_dict(state["optimiser"])
         rate.load_state_dict(state["rate"])
         first, best = state["epoch"], state["best"]
@@ -176,7 +176,7 @@ def fit(train: Records, validation: Records, args: argparse.Namespace) -> tuple[
         torch.save(state | {"epoch": epoch + 1, "best": best}, state_file)
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
-    net.load_state_dict(torch.load(args.out / "best.pt", weights_only=True))
+    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
     return net.eval(), best
 
 

@@ -10,6 +10,7 @@ obstruction is never among what the model is told.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ def valid(text: str, known: Seen, n: int) -> bool:
 
 
 def numbers(text: str) -> list[str]:
-    """What a report gives as measured, sentence for sentence, before what it sees."""
-    return [part for part in text.split(". ") if any(sign.isdigit() for sign in part)]
+    """What a report gives as measured, sentence for sentence; "low FEV1 alone" is a pattern, not a number."""
+    return [part for part in text.split(". ") if re.search(r"\d", part) and not part.startswith("Pattern:")]
 
 
 def decided(found: np.ndarray, truth: np.ndarray) -> dict[str, Any]:

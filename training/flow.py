@@ -92,7 +92,7 @@ def fit(
     steps = max(len(train) // args.batch, 1)
     state_file, first, figures = args.out / "state.pt", 0, {}
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])

@@ -62,7 +62,7 @@ def fit(known: flow_data.Latents, wording: flow_data.Words, args: argparse.Names
         if figures["found"] > best["found"]:
             best = figures
             torch.save(net.state_dict(), args.out / "best.pt")
-    net.load_state_dict(torch.load(args.out / "best.pt", weights_only=True))
+    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
     return net.eval(), best
 
 

@@ -134,7 +134,7 @@ def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any
     state_file, best_file, first = args.out / f"intent-state-{member}.pt", args.out / f"intent-best-{member}.pt", 0
     best: dict[str, Any] = {"right": 0.0}
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         net.load_state_dict(state["net"], strict=False)
         optimiser.load_state_dict(state["optimiser"])
         first, best = state["epoch"], state["best"]
@@ -160,7 +160,7 @@ def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any
             torch.save(learnt(net), best_file)
         state = {"net": learnt(net), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
         torch.save(state, state_file)
-    net.load_state_dict(torch.load(best_file, weights_only=True), strict=False)
+    net.load_state_dict(torch.load(best_file, map_location="cpu", weights_only=True), strict=False)
     return net.cpu(), best
 
 

@@ -174,7 +174,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     state_file = args.out / "state.pt"  # of this run alone; removed at its end
     first, best, seen = 0, float("inf"), None
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         set_peft_model_state_dict(model, state["adapter"])
         projector.load_state_dict(state["projector"])
         optimiser.load_state_dict(state["optimiser"])

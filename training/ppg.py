@@ -97,7 +97,7 @@ def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict
     state_file, first = args.out / "state.pt", 0
     figures: dict[str, Any] = {"windows": counts} | ({"threshold": args.settled} if args.settled else {})
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -214,13 +214,12 @@ def arrival_line(records: list[Record]) -> tuple[Tensor, float]:
 def main() -> None:
     args = arguments().parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    records = ppg_data.load(args.data)
+    made(ppg_data.load(args.data), args)
+
+
+def made(records: list[Record], args: argparse.Namespace) -> Path:
+    """The file of networks that learnt from these records, in float16, with their card beside it."""
     net, figures = fit(records, args)
-    finish(net, figures, records, args)
-
-
-def finish(net: PpgToEcg, figures: dict[str, Any], records: list[Record], args: argparse.Namespace) -> None:
-    """Set what is counted rather than learnt, write the networks in float16 and their card."""
     line, error_s = arrival_line(records)
     train = taught(records, args)
     net.arrival.copy_(line)
@@ -249,6 +248,7 @@ def finish(net: PpgToEcg, figures: dict[str, Any], records: list[Record], args: 
         f"to about {1000 * error_s:.0f} ms only and holds the delay of these monitors, another oximeter shifts all R "
         "peaks alike; adults in intensive care only",
     })  # fmt: skip
+    return file
 
 
 def arguments() -> argparse.ArgumentParser:

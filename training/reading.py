@@ -132,12 +132,12 @@ def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], arg
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=max(args.epochs * steps, 1))
     state_file, first = args.out / "state.pt", 0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         net.load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
-        first, scale.data = state["epoch"], state["scale"]
+        first, scale.data = state["epoch"], state["scale"].to(scale.device)
     ready, optimiser = accelerator.prepare(net, optimiser)
     mean = mean.to(accelerator.device)
     ends = np.cumsum([len(columns) for columns in chosen.values()])[:-1]

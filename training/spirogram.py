@@ -75,7 +75,7 @@ def fit(people: pd.DataFrame, curves: data.Curves, args: argparse.Namespace) -> 
     optimiser = torch.optim.AdamW(net.parameters(), LR, weight_decay=0.01)
     steps, state_file, first, best = len(train) // args.batch, args.out / "state.pt", 0, {"auroc": 0.0}
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         first, best = state["epoch"], state["best"]
@@ -104,7 +104,7 @@ def fit(people: pd.DataFrame, curves: data.Curves, args: argparse.Namespace) -> 
         print(f"epoch {epoch + 1}: {figures} best {best}", flush=True)
         state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
         torch.save(state, state_file)
-    net.load_state_dict(torch.load(args.out / "best.pt", weights_only=True))
+    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
     net.eval()
     calibrate(net, data.varied(np.random.default_rng(args.seed), curves.volume[chosen], curves.zero_s[chosen]), truth)
     return net, best

@@ -175,7 +175,7 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=len(plan) + 1, pct_start=0.1)
     state_file, first, best, kept = args.out / "state.pt", 0, float("inf"), projector.state_dict()
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         projector.load_state_dict(state["projector"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

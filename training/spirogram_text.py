@@ -70,22 +70,23 @@ def judged(one: Facts, key: str) -> str:
 
 
 def measured_line(one: Facts) -> str:
-    """What is put before the question where numbers are given."""
-    cells = []
+    """What is put before the question where numbers are given: as the report says them, so that it can copy."""
+    return f"Measured of {one.name}: {' '.join(_given(one)) or 'nothing.'}"
+
+
+def _given(one: Facts) -> list[str]:
+    """["FEV1 1.60 L: low.", …]: a sentence a measure, judged where there is a z-score."""
+    said = []
     for key, value in one.numbers.items():
         name, unit = NAMES[key]
-        z = f" (z {one.z[key]:.2f}, {judged(one, key)})" if key in one.z else ""
-        cells.append(f"{name} {value:.{DIGITS[key]}f}{unit}{z}")
-    return f"Measured of {one.name}: {', '.join(cells) or 'nothing'}."
+        word = f": {judged(one, key)}" if key in one.z else ""
+        said.append(f"{name} {value:.{DIGITS[key]}f}{unit}{word}.")
+    return said
 
 
 def report(one: Facts, measured: bool = False) -> str:
     """See the module."""
-    parts = []
-    for key, value in one.numbers.items() if measured else ():
-        name, unit = NAMES[key]
-        word = f": {judged(one, key)}" if key in one.z else ""
-        parts.append(f"{name} {value:.{DIGITS[key]}f}{unit}{word}.")
+    parts = _given(one) if measured else []
     parts += [f"{title} {word}." for title, word in one.told.items()]
     return " ".join([*parts, f"Pattern: {pattern(one, measured)}."])
 

@@ -117,7 +117,7 @@ def fitted(model: Any, learnt: list[Encoded], judging: list[Encoded], args: argp
     state_file = args.out / "state.pt"  # of this run alone; removed at its end
     first, best, seen = 0, float("inf"), 0.0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         set_peft_model_state_dict(model, state["adapter"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -112,7 +112,7 @@ def fit(
     known = only(INTO, len(validation), validation.shape[2])
     state_file, first, best = args.out / "state.pt", 0, {"pcc": -1.0}
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -152,7 +152,7 @@ def fit(
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
     kept = Vae(Shape())
-    kept.load_state_dict(torch.load(args.out / "best.pt", weights_only=True, map_location="cpu"))
+    kept.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
     return kept.eval(), best
 
 
