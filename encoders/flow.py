@@ -1,13 +1,14 @@
 """Rectified flow over the latent of encoders/vae.py: noise -> an ECG that fits what is asked for.
 
-    flow.draw(given, seeds)  ->  (B, latent, 125)        Vae.decode makes twelve leads of it
+    flow.draw(given, seeds, beats)  ->  (B, latent, 125)        Vae.decode makes twelve leads of it
 
 A straight path runs from noise to a latent (Liu et al. 2023, arXiv 2209.03003); the network says the velocity along it:
-convolutions see the waves, a transformer over spans of 0.4 s the beats. Conditions are tokens beside those of the
-spans, each of which may be absent: statements in words (sentence vectors), heart rate, age, sex, whether amplitudes
-are as recorded. A person enters by a path of their own: the vector of encoders/identity.py modulates every layer
-together with the time (AdaX of ECGTwin, arXiv 2508.02720). Drawing pushes away from what would be drawn without
-conditions (classifier-free guidance; Ho and Salimans 2022, arXiv 2207.12598).
+convolutions see the waves, a transformer over spans of 0.4 s the beats. When the heart beats is told at every step
+(encoders/rhythm.py). Conditions are tokens beside those of the spans, each of which may be absent: statements in words
+(sentence vectors), heart rate, age, sex, whether amplitudes are as recorded. A person enters by a path of their own:
+the vector of encoders/identity.py modulates every layer together with the time (AdaX of ECGTwin, arXiv 2508.02720).
+Drawing pushes away from what would be drawn without conditions (classifier-free guidance; Ho and Salimans 2022, arXiv
+2207.12598).
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from encoders.rhythm import TRACK
 from encoders.vae import STEPS
 from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "flow.safetensors"
 DRAW_STEPS, GUIDANCE = 20, 2.0
-WARMTH = 1.07  # of the noise that a drawing starts from: at 1 drawings lie nearer to the middle than ECGs do
 SPAN = 5  # steps of the latent in one token, 0.4 s
 NUMBERS = ("heart_rate_bpm", "age_years", "male", "as_recorded")
 _MIDDLE, _SPREAD = (75.0, 60.0, 0.5, 0.5), (20.0, 17.0, 0.5, 0.5)
@@ -84,13 +85,15 @@ class Given(NamedTuple):
 
 
 class Flow(nn.Module):
-    """See the module. `forward(x, t, given)` is the velocity (B, latent, STEPS) at time `t` (B,) of 0 noise … 1 ECG."""
+    """See the module. `forward(x, t, given, beats)` is the velocity (B, latent, STEPS) at time `t` (B,) of 0 noise … 1
+    ECG; `beats` (B, TRACK, STEPS) of `rhythm.track`, None where they are not known."""
 
     def __init__(self, shape: Shape = Shape()):
         super().__init__()
         self.shape = shape
         width = shape.width
         self.inside = nn.Conv1d(shape.latent, shape.narrow, 5, padding=2)
+        self.beats = nn.Conv1d(TRACK, shape.narrow, 5, padding=2, bias=False)  # what is not known adds nothing
         self.waves = nn.ModuleList(_Waves(shape.narrow, width) for _ in range(4))  # two before the beats, two after
         self.down = nn.Conv1d(shape.narrow, width, SPAN, SPAN)
         self.up = nn.ConvTranspose1d(width, shape.narrow, SPAN, SPAN)
@@ -104,18 +107,18 @@ class Flow(nn.Module):
         for start in self.outside.parameters():
             nn.init.zeros_(start)
 
-    def forward(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, given: Given, beats: Tensor | None = None) -> Tensor:
         tokens, there = self._conditions(given)  # (B, C, W), (B, C)
         told = self.person(given.person) * given.has_person[:, None] + (tokens * there[..., None]).sum(dim=1)
         mode = self.time(_sines(t * 1000, 64)) + told  # (B, W)
-        h = self.inside(x)  # (B, N, STEPS)
+        h = self.inside(x) if beats is None else self.inside(x) + self.beats(beats)  # (B, N, STEPS)
         for local in self.waves[:2]:
             h = local(h, mode)
-        beats = torch.cat([tokens, self.down(h).transpose(1, 2) + self.place], dim=1)
+        spans = torch.cat([tokens, self.down(h).transpose(1, 2) + self.place], dim=1)
         seen = torch.cat([there, there.new_ones(len(x), STEPS // SPAN)], dim=1)
         for layer in self.layers:
-            beats = layer(beats, seen, mode)
-        h = h + self.up(beats[:, tokens.shape[1] :].transpose(1, 2))
+            spans = layer(spans, seen, mode)
+        h = h + self.up(spans[:, tokens.shape[1] :].transpose(1, 2))
         for local in self.waves[2:]:
             h = local(h, mode)
         return self.outside(F.silu(h))
@@ -126,14 +129,18 @@ class Flow(nn.Module):
         return torch.cat([self.text(given.told()), of_numbers], 1), torch.cat([given.has_text, given.has_numbers], 1)
 
     @torch.inference_mode()
-    def draw(self, given: Given, seeds: list[int], steps: int = DRAW_STEPS, guidance: float = GUIDANCE) -> Tensor:
+    def draw(
+        self, given: Given, seeds: list[int], beats: Tensor | None = None, steps: int = DRAW_STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Tensor:  # fmt: skip
         """(B, latent, STEPS), row i from the noise of `seeds[i]` alone, whatever else is drawn beside it."""
         noise = [torch.randn(self.shape.latent, STEPS, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        x = WARMTH * torch.stack(noise).to(given.text.device)
+        x = torch.stack(noise).to(given.text.device)
         both = Given(*(torch.cat([one, other]) for one, other in zip(given, given.nothing(), strict=True)))
+        twice = None if beats is None else beats.repeat(2, 1, 1)
         for step in range(steps):
             t = torch.full((2 * len(x),), step / steps, device=x.device)
-            asked, free = self(x.repeat(2, 1, 1), t, both).chunk(2)
+            asked, free = self(x.repeat(2, 1, 1), t, both, twice).chunk(2)
             x = x + (free + guidance * (asked - free)) / steps
         return x
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from encoders import identity
-from encoders.flow import NUMBERS, WARMTH, Flow, Given, Shape
+from encoders.flow import NUMBERS, Flow, Given, Shape
+from encoders.rhythm import track
 from encoders.vae import STEPS
 from training.flow import velocity_loss
 
@@ -56,6 +58,15 @@ def test_a_condition_that_is_there_is_read(flow, what):
     assert not torch.allclose(flow(x, t, one), flow(x, t, other), atol=1e-4)
 
 
+def test_beats_are_read_and_what_is_not_known_of_them_adds_nothing(flow):
+    x, t, one = torch.randn(1, 3, STEPS), torch.tensor([0.5]), given(1)
+    slow, fast, unknown = (track([np.arange(20.0, 1000, rr)]) for rr in (100, 60, 2000))
+    assert not torch.allclose(flow(x, t, one, slow), flow(x, t, one, fast), atol=1e-3)
+    assert torch.allclose(flow(x, t, one, unknown), flow(x, t, one))
+    drawn = [flow.draw(one, [0], beats, steps=2) for beats in (slow, fast)]
+    assert not torch.allclose(*drawn, atol=1e-3)
+
+
 def test_statements_have_no_order(flow):
     x, t, one = torch.randn(1, 3, STEPS), torch.tensor([0.5]), given(1)
     assert torch.allclose(flow(x, t, one), flow(x, t, one._replace(text=one.text.flip(1))), atol=1e-5)
@@ -71,7 +82,7 @@ def test_a_drawing_depends_on_its_seed_alone(flow):
 def test_without_guidance_the_free_velocity_does_not_matter(flow):
     asked = given(1)
     one = flow.draw(asked, [0], steps=3, guidance=1.0)
-    x = WARMTH * torch.randn(3, STEPS, generator=torch.Generator().manual_seed(0))[None]
+    x = torch.randn(3, STEPS, generator=torch.Generator().manual_seed(0))[None]
     with torch.inference_mode():
         for step in range(3):
             x = x + flow(x, torch.tensor([step / 3]), asked) / 3

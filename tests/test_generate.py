@@ -13,12 +13,14 @@ import torch
 from agent.evidence import relevant
 from encoders import flow, identity, novelty, vae
 from tools import generate, measure_words
+from tools.beats import r_peaks
 from tools.errors import UsageError
 from tools.generate import generate_ecg, sentences
 from tools.interpret import interpret_ecg
 from tools.measure import measure_ecg
 from tools.recording import LEADS, read
 from tools.registry import GenerateEcg
+from training import evaluate_generate
 from training import novelty as recipe
 
 pytestmark = pytest.mark.skipif(
@@ -78,7 +80,7 @@ class Hearts:
 
     scale = torch.ones(1)
 
-    def draw(self, given, seeds, steps):
+    def draw(self, given, seeds, beats, steps):
         return torch.tensor([[[55.0 + seed % 41]] for seed in seeds])
 
     def decode(self, latent):
@@ -102,15 +104,15 @@ def test_of_some_drawings_of_a_seed_the_nearest_in_rate_is_kept(monkeypatch):
     nothing = torch.zeros(2, 1, 1), torch.zeros(2, 1, dtype=torch.bool)
     numbers = torch.tensor([[wanted, 0.0, 0.0, 1.0]] * 2)
     given = flow.Given(*nothing, numbers, torch.tensor([[True, False, False, True]] * 2), nothing[0], nothing[1][:, 0])
-    rates = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), given, seeds, 1)]
+    rates = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), given, seeds, 1, [(), ()])]
     for seed, rate in zip(seeds, rates, strict=True):
         tries = [55 + (seed + again * generate.STRIDE) % 41 for again in range(generate.TRIES)]
         assert rate == pytest.approx(min(tries, key=lambda one: abs(one - wanted)), abs=1.5)
     free = given._replace(has_numbers=torch.zeros(2, 4, dtype=torch.bool))
-    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1)]
+    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
     assert first == pytest.approx([58, 95], abs=1.5)  # no rate asked for: the first drawing stands
     monkeypatch.setattr(novelty, "opened", lambda: Near(60))
-    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1)]
+    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
     again = next(rate for n in range(1, 3) if (rate := 55 + (3 + n * generate.STRIDE) % 41) >= 60)
     assert first == pytest.approx([again, 95], abs=1.5)  # too near to somebody's: the next of its seed
 
@@ -163,3 +165,12 @@ def test_a_reference_too_short_is_refused(tmp_path):
     short = replace(short, signal=short.signal[:, : int(3 * short.fs_hz)])
     with pytest.raises(UsageError, match="too short"):
         drawn(tmp_path, "sinus rhythm", short)
+
+
+def test_beats_that_are_alike_are_told_from_beats_that_are_not():
+    steady = synthetic.ecg(fs_hz=100, rate_bpm=70).recording.signal
+    odd = steady.copy()
+    for n, at in enumerate(r_peaks(steady, 100)[:-1]):
+        odd[:, at - 20 : at + 40] *= (-1) ** n * (1 + n)
+    assert evaluate_generate.beats_alike(steady[None])["median"] > 0.95
+    assert evaluate_generate.beats_alike(odd[None])["median"] < 0.5

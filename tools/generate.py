@@ -1,7 +1,7 @@
 """`generate_ecg`: a twelve-lead ECG drawn from words, or a person's ECG under another condition.
 
-    words -> what is understood (tools/drawing_words.py) -> a latent by the flow (encoders/flow.py)
-    -> twelve leads by the autoencoder (encoders/vae.py)
+    words -> what is understood (tools/drawing_words.py) -> when the heart beats (encoders/rhythm.py)
+    -> a latent by the flow (encoders/flow.py) -> twelve leads by the autoencoder (encoders/vae.py)
 
 The same words and the same seed give the same ECG. What is drawn is nobody's: it is marked as synthetic in its header,
 on its figure and in every answer. With a reference recording the flow is also given whose heart it is.
@@ -92,11 +92,11 @@ def generate_ecg(
 
 
 def _models() -> tuple[Any, Any, tuple[str, ...]]:
-    from encoders import flow, novelty, vae
+    from encoders import flow, novelty, rhythm, vae
     from encoders.weights import MissingModel
 
     try:
-        (net, codes), (autoencoder, _), _ = flow.opened(), vae.opened(), novelty.opened()
+        (net, codes), (autoencoder, _), _, _ = flow.opened(), vae.opened(), novelty.opened(), rhythm.opened()
     except MissingModel as error:
         raise MissingWeights(str(error)) from None
     return net, autoencoder, codes
@@ -132,26 +132,33 @@ def draw(
         torch.zeros(count, net.shape.person) if person is None else person.expand(count, -1),
         torch.full((count,), person is not None),
     )
-    return at_rate(net, autoencoder, given, seeds, steps or DRAW_STEPS)
+    return at_rate(net, autoencoder, given, seeds, steps or DRAW_STEPS, [codes] * count)
 
 
-def at_rate(net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: int) -> np.ndarray:
+def at_rate(
+    net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: int, statements: Sequence[Sequence[str]]
+) -> np.ndarray:
     """(seeds, 12, 1000) mV: of some drawings of each seed one that is near to no recording that was learnt from
-    (encoders/novelty.py) and, where a rate is asked for, nearest to it."""
+    (encoders/novelty.py) and, where a rate is asked for, nearest to it. `statements`, the SCP codes of each seed, tell
+    when the heart beats (encoders/rhythm.py)."""
     import torch
 
-    from encoders import novelty
+    from encoders import novelty, rhythm
 
     def drawn(rows: list[int], noise: list[int]) -> np.ndarray:
+        hearts = [
+            rhythms.beats(statements[i], wanted[i], np.random.default_rng(seed))
+            for i, seed in zip(rows, noise, strict=True)
+        ]
         with torch.inference_mode():
-            latent = net.draw(given.rows(rows), noise, steps) * autoencoder.scale[:, None]
+            latent = net.draw(given.rows(rows), noise, rhythm.track(hearts), steps) * autoencoder.scale[:, None]
             return autoencoder.decode(latent)[0].numpy()
 
     def faults(signals: np.ndarray, rows: list[int]) -> list[tuple[bool, float]]:
         near = known.too_near(autoencoder, signals)
         return [(bool(a), _distance(one, wanted[i])) for a, one, i in zip(near, signals, rows, strict=True)]
 
-    known = novelty.opened()
+    known, rhythms = novelty.opened(), rhythm.opened()
     wanted = [float(row[0]) if there[0] else None for row, there in zip(given.numbers, given.has_numbers, strict=True)]
     best = drawn([*range(len(seeds))], seeds)
     off = faults(best, [*range(len(seeds))])

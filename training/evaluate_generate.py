@@ -5,10 +5,11 @@
 For every raw recording of the fold one ECG is drawn from its statements, heart rate, age and sex. Compared: how far its
 heart rate is off; macro AUROC of the default reader's network for the superclasses asked for; Fréchet distance,
 precision and recall (share of drawn ECGs near real ones, and of real ones near drawn ones, by the fifth neighbour) in
-that network's embedding. Baselines: a training recording with the same superclasses, drawn at random; an analytic
-simulator that knows rate and nothing else. Copying: how near the nearest training recording is in the autoencoder's
-latent, beside how near training recordings are to each other. Intervals are bootstrap 95 % over recordings. Not shown:
-whether a cardiologist would believe them; statements too rare to be learnt are left out of the prompt.
+that network's embedding; how far the beats of one ECG are alike (correlation over twelve leads of each with the mean of
+the others). Baselines: a training recording with the same superclasses, drawn at random; an analytic simulator that
+knows rate and nothing else. Copying: how near the nearest training recording is in the autoencoder's latent, beside how
+near training recordings are to each other. Intervals are bootstrap 95 % over recordings. Not shown: whether a
+cardiologist would believe them; statements too rare to be learnt are left out of the prompt.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from encoders import flow, novelty, vae
 from encoders.reading import FILE as READING
 from encoders.reading import Reader
+from tools.beats import r_peaks
 from tools.drawing_words import phrases
 from tools.generate import at_rate, rate_of
 from training import figures, flow_data, ptbxl, reading, vae_data
@@ -33,6 +35,7 @@ from training.novelty import PERCENTILE, apart
 
 NEIGHBOUR = 5
 DRAWN_AT_ONCE = 16
+BEFORE, AFTER = 25, 40  # samples of a beat around its R peak
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,11 +63,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     real = reading.net_logits(reader.net, table)
     out: dict[str, Any] = {"fold": args.fold, "records": len(table), "codes": len(codes), "kinds": {}}
     out["real"] = figures.with_interval(real["superclass"][:, columns], truth)
+    out["real"]["beats_alike"] = beats_alike(table.signal)
     for kind, signal in made.items():
         p = seen_by[kind]
         out["kinds"][kind] = {
             "rate_error_bpm": rate_error(signal, rates),
             "read_as": figures.with_interval(p["superclass"][:, columns], truth, real["superclass"][:, columns]),
+            "beats_alike": beats_alike(signal),
             "frechet": round(frechet(real["embedding"], p["embedding"]), 4),
             **near(real["embedding"], p["embedding"]),
         }
@@ -107,7 +112,7 @@ def drawn(net: flow.Flow, autoencoder: vae.Vae, prompts: list[dict[str, Any]], p
             of, has_person = person[start : start + len(some)], torch.ones(len(some), dtype=torch.bool)
         given = flow.Given(text, has, numbers.nan_to_num(), ~numbers.isnan(), of, has_person)
         seeds = list(range(start, start + len(some)))
-        out.append(at_rate(net, autoencoder, given, seeds, flow.DRAW_STEPS))
+        out.append(at_rate(net, autoencoder, given, seeds, flow.DRAW_STEPS, [one["codes"] for one in some]))
     return np.concatenate(out)
 
 
@@ -148,6 +153,27 @@ def rate_error(signal: np.ndarray, rates: np.ndarray) -> dict[str, Any]:
     return {"median": round(float(np.median(off)), 2), "interval": [round(float(low), 2), round(float(high), 2)]}
 
 
+def beats_alike(signal: np.ndarray) -> dict[str, Any]:
+    """How far the beats of an ECG are alike, median over recordings, and its interval; of three beats or more."""
+    each = [value for one in signal if (value := _alike(one)) is not None]
+    low, high = np.percentile(
+        np.median(np.random.default_rng(0).choice(each, (figures.DRAWS, len(each))), axis=1), [2.5, 97.5]
+    )
+    return {"median": round(float(np.median(each)), 3), "interval": [round(float(low), 3), round(float(high), 3)]}
+
+
+def _alike(signal: np.ndarray) -> float | None:
+    """Median correlation of each beat of (12, 1000) mV, all leads together, with the mean of the others."""
+    peaks = r_peaks(signal, vae.FS_HZ)
+    peaks = peaks[(peaks >= BEFORE) & (peaks < signal.shape[1] - AFTER)]
+    if len(peaks) < 3:
+        return None
+    beats = np.stack([signal[:, at - BEFORE : at + AFTER] for at in peaks])
+    beats = (beats - beats.mean(axis=2, keepdims=True)).reshape(len(peaks), -1)
+    others = (beats.sum(axis=0) - beats) / (len(beats) - 1)
+    return float(np.median([np.corrcoef(one, other)[0, 1] for one, other in zip(beats, others, strict=True)]))
+
+
 def near(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991)."""
     between = np.linalg.norm(made[:, None] - real[None], axis=2)
@@ -175,14 +201,16 @@ def copying(autoencoder: vae.Vae, made: np.ndarray, train: ptbxl.Table) -> dict[
 def table(out: dict[str, Any]) -> str:
     lines = [
         f"PTB-XL fold {out['fold']}, {out['records']} raw recordings; {out['codes']} statements can be asked for; "
-        f"superclasses read from the real ones {out['real']['auroc']:.3f} {out['real']['interval']}"
+        f"superclasses read from the real ones {out['real']['auroc']:.3f} {out['real']['interval']}, their beats alike "
+        f"{out['real']['beats_alike']['median']:.3f}"
     ]
     for kind, one in out["kinds"].items():
         rate, read = one["rate_error_bpm"], one["read_as"]
         lines.append(
             f"{kind:10s} heart rate off by {rate['median']:.1f} bpm {rate['interval']} (median)  superclasses read "
             f"{read['auroc']:.3f} {read['interval']}  Frechet distance {one['frechet']:.3f}  "
-            f"precision {one['precision']:.2f}  recall {one['recall']:.2f}"
+            f"precision {one['precision']:.2f}  recall {one['recall']:.2f}  beats alike "
+            f"{one['beats_alike']['median']:.3f} {one['beats_alike']['interval']}"
         )
     copy = out["copying"]
     lines.append(

@@ -6,8 +6,9 @@
 `DIR` holds `ptb-xl` and, if it is there, `ptb-xl-filtered`, whose lost amplitudes are one of the conditions. Folds 1-7
 train; fold 8 says how far the velocity is off (its recordings, fixed noise); folds 9 and 10 are not read. Conditions
 are withheld at random, one by one and all together, so that each may be absent and guidance has something to push away
-from. A person is seen through another version of the recording or another recording of the same patient. The weights
-kept are the running mean of the steps; state is saved after every epoch, with a picture of four ECGs drawn from words.
+from; when the heart beats is always told (encoders/rhythm.py). A person is seen through another version of the
+recording or another recording of the same patient. The weights kept are the running mean of the steps; state is saved
+after every epoch, with a picture of four ECGs drawn from words.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from encoders import identity, vae
+from encoders import identity, rhythm, vae
 from encoders.flow import Flow, Given, Shape
 from training import flow_data, ptbxl
 from training.cards import write_card
@@ -46,21 +47,25 @@ def withheld(given: Given, rng: np.random.Generator) -> Given:
     return given.without(text, numbers, torch.from_numpy((rng.random(len(given.person)) >= PERSON) & everything[:, 0]))
 
 
-def velocity_loss(net: Any, latent: Tensor, given: Given, noise: Tensor, t: Tensor) -> Tensor:
+def velocity_loss(
+    net: Any, latent: Tensor, given: Given, noise: Tensor, t: Tensor, beats: Tensor | None = None
+) -> Tensor:
     """Mean squared error of the velocity at time `t` (B,) of the straight path from `noise` to `latent`."""
     at = t[:, None, None]
-    return (net((1 - at) * noise + at * latent, t, given) - (latent - noise)).square().mean()
+    return (net((1 - at) * noise + at * latent, t, given, beats) - (latent - noise)).square().mean()
 
 
 def batch(
     known: flow_data.Latents, person: np.ndarray, rows: np.ndarray, wording: flow_data.Words, rng: np.random.Generator
-) -> tuple[Tensor, Given]:
-    """Latents of a random version of each recording, its conditions, and its person as another version shows him."""
+) -> tuple[Tensor, Given, Tensor]:
+    """Latents of a random version of each recording, its conditions, its person as another version shows him, and its
+    beats."""
     version, other = (rng.integers(flow_data.VERSIONS, size=len(rows)) for _ in range(2))
     given = flow_data.asked(known, rows, version, wording, rng)
     of_person = torch.from_numpy(person[rows, other]), torch.ones(len(rows), dtype=torch.bool)
     latent = torch.from_numpy(known.latent[rows, version].astype(np.float32))
-    return latent, given._replace(person=of_person[0], has_person=of_person[1])
+    given = given._replace(person=of_person[0], has_person=of_person[1])
+    return latent, given, flow_data.told(known.peaks[rows, version])
 
 
 @torch.inference_mode()
@@ -106,12 +111,12 @@ def fit(
             done = (epoch + step / steps) / args.epochs
             for group in optimiser.param_groups:
                 group["lr"] = LR * min(1.0, done * 50) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-6
-            latent, given = batch(known, person, rows, wording, rng)
+            latent, given, beats = batch(known, person, rows, wording, rng)
             noise = torch.from_numpy(rng.normal(0, 1, latent.shape).astype(np.float32))
             t = torch.from_numpy(1 / (1 + np.exp(-rng.normal(0, 1, len(rows)))).astype(np.float32))
-            on = [one.to(accelerator.device) for one in (latent, noise, t)]
+            on = [one.to(accelerator.device) for one in (latent, noise, t, beats)]
             told = Given(*(one.to(accelerator.device) for one in withheld(given, rng)))
-            loss = velocity_loss(net.train(), on[0], told, on[1], on[2])
+            loss = velocity_loss(net.train(), on[0], told, *on[1:])
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
@@ -137,15 +142,15 @@ def judged(
     """Velocity loss on these recordings with all conditions but the person, the noise fixed."""
     rng, device, losses = np.random.default_rng(0), next(net.parameters()).device, []
     for part in np.array_split(rows, max(1, len(rows) // 64)):
-        latent, given = batch(known, person, part, wording, rng)
+        latent, given, beats = batch(known, person, part, wording, rng)
         noise = torch.from_numpy(rng.normal(0, 1, latent.shape).astype(np.float32)).to(device)
         t = torch.from_numpy(((np.arange(len(part)) + 0.5) / len(part)).astype(np.float32)).to(device)
         given = Given(*(one.to(device) for one in given._replace(has_person=torch.zeros(len(part), dtype=torch.bool))))
-        losses.append(float(velocity_loss(net, latent.to(device), given, noise, t)))
+        losses.append(float(velocity_loss(net, latent.to(device), given, noise, t, beats.to(device))))
     return round(float(np.mean(losses)), 4)
 
 
-def picture(autoencoder: vae.Vae, wording: flow_data.Words, codes: tuple[str, ...]) -> Any:
+def picture(autoencoder: vae.Vae, wording: flow_data.Words, codes: tuple[str, ...], rhythms: rhythm.Rhythms) -> Any:
     """A function that draws four ECGs from words, to look at during training."""
     wanted = [("NORM", 65.0), ("AFIB", 110.0), ("CLBBB", 75.0), ("STACH", 125.0)]
 
@@ -160,7 +165,8 @@ def picture(autoencoder: vae.Vae, wording: flow_data.Words, codes: tuple[str, ..
         nobody = flow_data.nobody(4, net.shape.person)
         given = Given(text, has, numbers, torch.ones(4, 4, dtype=torch.bool), *nobody)
         device = next(net.parameters()).device
-        z = net.draw(Given(*(one.to(device) for one in given)), [0, 1, 2, 3]).cpu()
+        beats = rhythm.track([rhythms.beats([code], rate, np.random.default_rng(0)) for code, rate in wanted])
+        z = net.draw(Given(*(one.to(device) for one in given)), [0, 1, 2, 3], beats.to(device)).cpu()
         ecg = autoencoder.decode(z * autoencoder.scale[:, None])[0].detach().numpy()
         figure = Figure(figsize=(18, 12))
         axes = figure.subplots(4, 3)
@@ -183,12 +189,14 @@ def main() -> None:
     wording = flow_data.words(codes)
     known = flow_data.prepared(args.data, table, autoencoder, args.out)
     person = persons(identity.opened(args.identity), known, wording)
-    net, figures = fit(known, person, wording, picture(autoencoder, wording, codes), args)
     learnt = np.isin(known.fold, ptbxl.TRAIN)
+    rhythms = rhythm.of([one[np.isfinite(one)] for one in known.peaks[learnt, 0]], known.statement[learnt], codes)
+    net, figures = fit(known, person, wording, picture(autoencoder, wording, codes, rhythms), args)
     enough = [code for i, code in enumerate(codes) if known.statement[learnt, i].sum() >= LEAST]
     file = args.out / "flow.safetensors"
     tensors = {name: value.half().contiguous() for name, value in net.state_dict().items()}
     save_file(tensors, file, metadata={"config": json.dumps({"shape": net.config(), "codes": enough})})
+    keep(rhythms, args.out / "rhythm.safetensors")
     write_card(file, {
         "name": "flow",
         "what": "draws ECGs: rectified flow over the autoencoder's latent, by statements, rate, age, sex and person",
@@ -198,6 +206,23 @@ def main() -> None:
         "input": "sentence vectors of statements, heart rate, age, sex, a vector of the person; any may be absent",
         "figures": figures,
         "limits": f"statements with at least {LEAST} training recordings only; an ECG drawn is nobody's",
+    })  # fmt: skip
+
+
+def keep(rhythms: rhythm.Rhythms, file: Path) -> None:
+    """The rhythms that drawings take their beats from, and their card."""
+    parts = {"shows": rhythms.shows.astype(np.uint8), "share": rhythms.share, "rate_bpm": rhythms.rate_bpm}
+    tensors = {name: torch.from_numpy(value) for name, value in parts.items()}
+    save_file(tensors, file, metadata={"config": json.dumps({"codes": rhythms.codes})})
+    write_card(file, {
+        "name": "rhythm",
+        "what": "when a drawn heart beats: RR intervals as shares of their mean, and what the recording shows",
+        "data": f"PTB-XL (CC BY 4.0), {len(rhythms.shows)} recordings of folds 1-7",
+        "split": "the training folds 1-7 of the flow alone",
+        "command": "python -m training.flow --data DIR --out DIR",
+        "input": "SCP codes, a heart rate",
+        "figures": {"recordings": len(rhythms.shows)},
+        "limits": "ten seconds each: what comes less often is not in it",
     })  # fmt: skip
 
 

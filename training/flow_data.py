@@ -3,8 +3,8 @@
     known = prepared(root, net, folder)       # once, kept in `folder`; the columns of `Latents`
     given = asked(known, rows, rng, words)    # conditions of a batch, each statement in one of its wordings
 
-Every recording is there in several versions: as recorded, varied as in training/vae_data.py (the heart rate changes
-with the speed), and its two halves alone, of which the autoencoder guesses the rest.
+Every recording is there in several versions: as recorded, varied as in training/vae_data.py (each with its own R
+peaks), and its two halves alone, of which the autoencoder guesses the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from encoders.flow import NUMBERS, Given
+from encoders.rhythm import MOST, track
 from encoders.sentence import WIDTH, embed
 from encoders.vae import FS_HZ, SAMPLES, Vae
 from tools.beats import r_peaks
@@ -30,9 +31,11 @@ HALVES = (slice(0, SAMPLES // 2), slice(SAMPLES // 2, SAMPLES))
 
 class Latents(NamedTuple):
     """latent (records, VERSIONS, latent, STEPS), half (records, 2, latent, STEPS) float16, in units of their spread;
-    numbers (records, VERSIONS, 4), NaN where unknown; statement (records, codes) bool; the rest (records,)."""
+    peaks (records, VERSIONS, MOST) R peaks in samples, NaN behind the last; numbers (records, VERSIONS, 4), NaN where
+    unknown; statement (records, codes) bool; the rest (records,)."""
 
     latent: np.ndarray
+    peaks: np.ndarray
     half: np.ndarray
     numbers: np.ndarray
     statement: np.ndarray
@@ -52,13 +55,12 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
             return Latents(*(kept[name] for name in Latents._fields))
     rng = np.random.default_rng(seed)
     signal = vae_data.levelled(table.signal)
-    rate = np.array([heart_rate(one) for one in tqdm(signal, desc="heart rates")])
     known = np.ones((1, 12, SAMPLES), bool)
-    latent, rates = [encoded(net, signal, known)], [rate]
+    latent, peaks = [encoded(net, signal, known)], [beats(signal)]
     for _ in tqdm(range(VERSIONS - 1), desc="versions"):
-        speed = rng.uniform(*vae_data.SPEEDS, len(signal))
-        latent.append(encoded(net, vae_data.varied(rng, signal, speed), known))
-        rates.append(rate * speed)
+        other = vae_data.varied(rng, signal)
+        latent.append(encoded(net, other, known))
+        peaks.append(beats(other))
     half = []
     for part in HALVES:
         seen = np.zeros((1, 12, SAMPLES), bool)
@@ -68,19 +70,39 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
     told = [people.get(record, (None, None)) for record in table.record]
     age = np.array([np.nan if years is None else years for years, _ in told])
     male = np.array([np.nan if sex is None else float(sex == "M") for _, sex in told])
-    numbers = np.stack([np.column_stack([rate, age, male, table.raw]) for rate in rates], axis=1)
+    numbers = np.stack([np.column_stack([rate(one), age, male, table.raw]) for one in peaks], axis=1)
     made = Latents(
-        np.stack(latent, axis=1), np.stack(half, axis=1), numbers, table.labels["statement"] > 0,
-        table.patient, table.fold, table.raw,
+        np.stack(latent, axis=1), np.stack(peaks, axis=1), np.stack(half, axis=1), numbers,
+        table.labels["statement"] > 0, table.patient, table.fold, table.raw,
     )  # fmt: skip
     np.savez(file, **made._asdict())
     return made
 
 
+def beats(signal: np.ndarray) -> np.ndarray:
+    """(records, MOST) R peaks of (records, 12, SAMPLES) mV, in samples; NaN behind the last."""
+    out = np.full((len(signal), MOST), np.nan, np.float32)
+    for row, one in zip(out, tqdm(signal, desc="R peaks", leave=False), strict=True):
+        found = r_peaks(one, FS_HZ)[:MOST]
+        row[: len(found)] = found
+    return out
+
+
+def rate(peaks: np.ndarray) -> np.ndarray:
+    """(records,) mean ventricular rate in bpm of (records, MOST) R peaks; NaN under three beats."""
+    count = np.isfinite(peaks).sum(axis=1)
+    span = np.nanmax(np.column_stack([peaks, np.zeros(len(peaks))]), axis=1) - np.nan_to_num(peaks[:, 0])
+    return np.where(count > 2, 60 * FS_HZ * (count - 1) / np.maximum(span, 1), np.nan)
+
+
 def heart_rate(signal: np.ndarray) -> float:
     """Mean ventricular rate of (12, samples) mV in bpm; NaN under three beats."""
-    peaks = r_peaks(signal, FS_HZ)
-    return float(60 * FS_HZ * (len(peaks) - 1) / (peaks[-1] - peaks[0])) if len(peaks) > 2 else float("nan")
+    return float(rate(beats(signal[None]))[0])
+
+
+def told(peaks: np.ndarray) -> torch.Tensor:
+    """`rhythm.track` of (records, MOST) R peaks."""
+    return track([one[np.isfinite(one)] for one in peaks])
 
 
 @torch.inference_mode()
