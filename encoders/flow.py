@@ -28,7 +28,7 @@ from encoders.vae import STEPS
 from encoders.weights import WEIGHTS, network
 
 FILE = WEIGHTS / "flow.safetensors"
-DRAW_STEPS, GUIDANCE = 20, 2.0
+DRAW_STEPS, GUIDANCE = 15, 2.0
 SPAN = 5  # steps of the latent in one token, 0.4 s
 NUMBERS = ("heart_rate_bpm", "age_years", "male", "as_recorded")
 _MIDDLE, _SPREAD = (75.0, 60.0, 0.5, 0.5), (20.0, 17.0, 0.5, 0.5)

@@ -140,6 +140,11 @@ class Reader:
     def _net(self, signal: np.ndarray, known: np.ndarray, index: list[int]) -> dict[str, torch.Tensor]:
         return self.net(*_tensors(signal, known, index))
 
+    def whole(self, signal: np.ndarray) -> dict[str, np.ndarray]:
+        """Probabilities {group: (B, codes)} by the network alone, of (B, 12, SAMPLES) mV at 100 Hz without gaps."""
+        out = self._net(signal.astype(np.float32), np.ones(signal.shape, bool), [*range(12)])
+        return self.fused({group: out[group].numpy() for group in GROUPS}, None)
+
     def tree_logits(self, vectors: np.ndarray, chest_voltage: np.ndarray | None = None) -> np.ndarray:
         """(records, all codes) logits of the trees over `measures.vector`s; `chest_voltage` False: it was lost."""
         import xgboost

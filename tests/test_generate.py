@@ -104,17 +104,41 @@ def test_of_some_drawings_of_a_seed_the_nearest_in_rate_is_kept(monkeypatch):
     nothing = torch.zeros(2, 1, 1), torch.zeros(2, 1, dtype=torch.bool)
     numbers = torch.tensor([[wanted, 0.0, 0.0, 1.0]] * 2)
     given = flow.Given(*nothing, numbers, torch.tensor([[True, False, False, True]] * 2), nothing[0], nothing[1][:, 0])
-    rates = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), given, seeds, 1, [(), ()])]
+    rates = [generate.rate_of(one) for one in generate.as_asked(Hearts(), Hearts(), given, seeds, 1, [(), ()])]
     for seed, rate in zip(seeds, rates, strict=True):
         tries = [55 + (seed + again * generate.STRIDE) % 41 for again in range(generate.TRIES)]
         assert rate == pytest.approx(min(tries, key=lambda one: abs(one - wanted)), abs=1.5)
     free = given._replace(has_numbers=torch.zeros(2, 4, dtype=torch.bool))
-    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
+    first = [generate.rate_of(one) for one in generate.as_asked(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
     assert first == pytest.approx([58, 95], abs=1.5)  # no rate asked for: the first drawing stands
     monkeypatch.setattr(novelty, "opened", lambda: Near(60))
-    first = [generate.rate_of(one) for one in generate.at_rate(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
+    first = [generate.rate_of(one) for one in generate.as_asked(Hearts(), Hearts(), free, seeds, 1, [(), ()])]
     again = next(rate for n in range(1, 3) if (rate := 55 + (3 + n * generate.STRIDE) % 41) >= 60)
     assert first == pytest.approx([again, 95], abs=1.5)  # too near to somebody's: the next of its seed
+
+
+def test_of_some_drawings_of_a_seed_the_one_that_shows_what_was_asked_for_is_kept(monkeypatch):
+    monkeypatch.setattr(novelty, "opened", lambda: Near(0))
+    seen = []
+    monkeypatch.setattr(generate, "unseen", lambda signals, _: seen.append(list(map(fast, signals))) or seen[-1])
+    nothing = torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool)
+    none = torch.zeros(1, 4), torch.zeros(1, 4, dtype=torch.bool)
+    given = flow.Given(*nothing, *none, nothing[0], nothing[1][:, 0])
+    [kept] = generate.as_asked(Hearts(), Hearts(), given, [3], 1, [("SBRAD",)])
+    assert len(seen) == generate.TRIES
+    assert fast(kept) == min(one for [one] in seen)
+
+
+def fast(signal: np.ndarray) -> float:
+    """How far an ECG is from a slow one."""
+    return max(generate.rate_of(signal) - 40, 0.0) / 100
+
+
+def test_what_is_asked_for_and_not_shown_is_seen():
+    signals = np.stack([synthetic.ecg(fs_hz=100, rate_bpm=70).recording.signal] * 3)
+    sinus, fibrillation, unknown = generate.unseen(signals, [("SR",), ("SR", "AFIB"), ("no such code",)])
+    assert sinus == unknown == 0.0
+    assert 0.5 < fibrillation <= 1.0
 
 
 def test_what_was_learnt_is_known_by_its_sketch_and_a_stranger_is_not(tmp_path):

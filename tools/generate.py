@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 Hear = Callable[[str, Sequence[str]], np.ndarray | None]
 
 SHORTEST_S = 5.0  # of a reference: under that a heart is hardly known
-TRIES, NEAR_BPM = 3, 2.0  # drawings of a seed at most, until the rate is as near as this
+TRIES, NEAR_BPM = (
+    4,
+    2.0,
+)  # drawings of a seed at most, until it shows what was asked for and the rate is as near as this
 MOST = 12  # and as long as each is too near to an ECG that was learnt from
 STRIDE = 1_000_003  # from the noise of one try to that of the next
 OFF_BPM = 10.0  # a drawn rate further from the one asked for is said
@@ -93,10 +96,11 @@ def generate_ecg(
 
 def _models() -> tuple[Any, Any, tuple[str, ...]]:
     from encoders import flow, novelty, rhythm, vae
+    from encoders.reading import reader
     from encoders.weights import MissingModel
 
     try:
-        (net, codes), (autoencoder, _), _, _ = flow.opened(), vae.opened(), novelty.opened(), rhythm.opened()
+        (net, codes), (autoencoder, _), *_ = flow.opened(), vae.opened(), novelty.opened(), rhythm.opened(), reader()
     except MissingModel as error:
         raise MissingWeights(str(error)) from None
     return net, autoencoder, codes
@@ -132,15 +136,15 @@ def draw(
         torch.zeros(count, net.shape.person) if person is None else person.expand(count, -1),
         torch.full((count,), person is not None),
     )
-    return at_rate(net, autoencoder, given, seeds, steps or DRAW_STEPS, [codes] * count)
+    return as_asked(net, autoencoder, given, seeds, steps or DRAW_STEPS, [codes] * count)
 
 
-def at_rate(
+def as_asked(
     net: Any, autoencoder: Any, given: Given, seeds: list[int], steps: int, statements: Sequence[Sequence[str]]
 ) -> np.ndarray:
     """(seeds, 12, 1000) mV: of some drawings of each seed one that is near to no recording that was learnt from
-    (encoders/novelty.py) and, where a rate is asked for, nearest to it. `statements`, the SCP codes of each seed, tell
-    when the heart beats (encoders/rhythm.py)."""
+    (encoders/novelty.py), beats as fast as asked and shows the `statements`, the SCP codes of each seed, as the default
+    reader sees it. These tell, too, when the heart beats (encoders/rhythm.py)."""
     import torch
 
     from encoders import novelty, rhythm
@@ -154,16 +158,17 @@ def at_rate(
             latent = net.draw(given.rows(rows), noise, rhythm.track(hearts), steps) * autoencoder.scale[:, None]
             return autoencoder.decode(latent)[0].numpy()
 
-    def faults(signals: np.ndarray, rows: list[int]) -> list[tuple[bool, float]]:
-        near = known.too_near(autoencoder, signals)
-        return [(bool(a), _distance(one, wanted[i])) for a, one, i in zip(near, signals, rows, strict=True)]
+    def faults(signals: np.ndarray, rows: list[int]) -> list[tuple[bool, float, float]]:
+        near, lacking = known.too_near(autoencoder, signals), unseen(signals, [statements[i] for i in rows])
+        far = [max(_distance(one, wanted[i]) - NEAR_BPM, 0.0) for one, i in zip(signals, rows, strict=True)]
+        return list(zip(map(bool, near), far, lacking, strict=True))
 
     known, rhythms = novelty.opened(), rhythm.opened()
     wanted = [float(row[0]) if there[0] else None for row, there in zip(given.numbers, given.has_numbers, strict=True)]
     best = drawn([*range(len(seeds))], seeds)
     off = faults(best, [*range(len(seeds))])
     for again in range(1, MOST):
-        rows = [i for i, (near, distance) in enumerate(off) if near or (distance > NEAR_BPM and again < TRIES)]
+        rows = [i for i, (near, far, lacking) in enumerate(off) if near or ((far or lacking) and again < TRIES)]
         if not rows:
             break
         others = drawn(rows, [seeds[i] + again * STRIDE for i in rows])
@@ -171,6 +176,22 @@ def at_rate(
             if fault < off[i]:
                 best[i], off[i] = other, fault
     return best
+
+
+def unseen(signals: np.ndarray, statements: Sequence[Sequence[str]]) -> list[float]:
+    """How far each of (B, 12, 1000) mV is from showing all that was asked for: 0 where the network of the default
+    reader sees each statement that it knows at its threshold, else the largest share of the way to it that is missing.
+    """
+    from encoders.reading import reader
+
+    judge = reader()
+    thresholds, at = judge.thresholds["statement"], {code: i for i, code in enumerate(judge.codes["statement"])}
+    seen = judge.whole(signals)["statement"]
+    lacking = []
+    for p, codes in zip(seen, statements, strict=True):
+        short = [1 - p[at[code]] / thresholds[code] for code in codes if code in at]
+        lacking.append(max(0.0, *short) if short else 0.0)
+    return lacking
 
 
 def _distance(signal: np.ndarray, wanted: float | None) -> float:
