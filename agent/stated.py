@@ -13,7 +13,9 @@ import re
 from typing import Any
 
 from agent.prompts import Call, kind_of
+from tools.errors import EinthovenError
 from tools.registry import MAKERS
+from tools.scp import STATEMENTS
 
 YEARS = r"(?:y\b|yo\b|y/o|y\.o|yrs?\b|years?\b|[- ]year|Jahre?\b|jährig|J\b|ans\b|años|anni\b|anos\b|jaar\b|år\b)"
 LASTING = "for last past smoked after over about seit depuis hace al".split()  # no age follows these
@@ -95,6 +97,12 @@ def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
     with LBBB" is nobody's who is loaded."""
     if call["name"] == "generate_ecg" and A_NEW_ONE.search(question) and not THEIRS.search(question):
         call = {**call, "arguments": {key: one for key, one in call["arguments"].items() if key != "recording"}}
+    if (
+        call["name"] == "generate_ecg"
+        and (asked := _to_draw(question))
+        and not asked & _to_draw(call["arguments"]["prompt"])
+    ):
+        call = {**call, "arguments": {**call["arguments"], "prompt": question}}  # the model copied an earlier wish
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
     same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
     texts = [question, *(turn["user"] for turn in reversed(same))]
@@ -156,6 +164,16 @@ def gestational_age_days(text: str) -> float | None:
         return round(7 * float(f"{found[1]}.{found[2] or 0}"), 1)
     found = re.search(DAYS, text, re.IGNORECASE)
     return float(found[1]) if found else None
+
+
+def _to_draw(text: str) -> set[str]:
+    """SCP codes of what a text asks to be drawn; none where it cannot be read as such."""
+    from tools.drawing_words import understood
+
+    try:
+        return set(understood(text, tuple(STATEMENTS)).statements)
+    except EinthovenError:
+        return set()
 
 
 HEARD = {"read_spirogram": (age, sex, height_cm), "estimate_fetal_age": (gestational_age_days,)}

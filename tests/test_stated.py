@@ -95,6 +95,19 @@ def test_an_ecg_of_nobody_is_not_drawn_after_the_one_that_is_loaded(question, ke
     assert ("recording" in stated.checked(call, question, [])["arguments"]) is kept
 
 
+@pytest.mark.parametrize(
+    ("question", "prompt", "drawn"),
+    [
+        ("now AF with rapid ventricular response", "a man with LBBB", "now AF with rapid ventricular response"),
+        ("the same at 120 bpm", "LBBB at 120 bpm", "LBBB at 120 bpm"),
+        ("Read it, and draw one with atrial fibrillation", "atrial fibrillation", "atrial fibrillation"),
+    ],
+)
+def test_what_is_drawn_is_what_is_asked_for_now(question, prompt, drawn):
+    call = {"name": "generate_ecg", "arguments": {"prompt": prompt}}
+    assert stated.checked(call, question, [])["arguments"] == {"prompt": drawn}
+
+
 def test_what_a_tool_made_is_the_newest_ecg():
     ids = ["ecg-1", "ppg-1", "ecg-2"]
     drew = [{"user": "draw AF", "calls": [{"name": "generate_ecg", "arguments": {"prompt": "AF"}}]}]
