@@ -93,16 +93,9 @@ def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
 
 
 def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
-    """The call with what was said, now or of this recording before, in place of what the model gave; "an ECG of a woman
-    with LBBB" is nobody's who is loaded."""
-    if call["name"] == "generate_ecg" and A_NEW_ONE.search(question) and not THEIRS.search(question):
-        call = {**call, "arguments": {key: one for key, one in call["arguments"].items() if key != "recording"}}
-    if (
-        call["name"] == "generate_ecg"
-        and (asked := _to_draw(question))
-        and not asked & _to_draw(call["arguments"]["prompt"])
-    ):
-        call = {**call, "arguments": {**call["arguments"], "prompt": question}}  # the model copied an earlier wish
+    """The call with what was said, now or of this recording before, in place of what the model gave."""
+    if call["name"] == "generate_ecg":
+        call = _of_a_drawing(call, question)
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
     same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
     texts = [question, *(turn["user"] for turn in reversed(same))]
@@ -164,6 +157,18 @@ def gestational_age_days(text: str) -> float | None:
         return round(7 * float(f"{found[1]}.{found[2] or 0}"), 1)
     found = re.search(DAYS, text, re.IGNORECASE)
     return float(found[1]) if found else None
+
+
+def _of_a_drawing(call: Call, question: str) -> Call:
+    """A call to draw as it is meant: "an ECG of a woman with LBBB" is nobody's who is loaded, and where the model
+    copied an earlier wish, the question itself is drawn."""
+    arguments = dict(call["arguments"])
+    if A_NEW_ONE.search(question) and not THEIRS.search(question):
+        arguments.pop("recording", None)
+    asked = _to_draw(question)
+    if asked and not asked & _to_draw(arguments["prompt"]):
+        arguments["prompt"] = question
+    return {**call, "arguments": arguments}
 
 
 def _to_draw(text: str) -> set[str]:
