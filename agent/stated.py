@@ -166,7 +166,7 @@ def _of_a_drawing(call: Call, question: str) -> Call:
     if A_NEW_ONE.search(question) and not THEIRS.search(question):
         arguments.pop("recording", None)
     asked = _to_draw(question)
-    if asked and not asked & _to_draw(arguments["prompt"]):
+    if asked and not asked & _to_draw(arguments.get("prompt", "")):
         arguments["prompt"] = question
     return {**call, "arguments": arguments}
 

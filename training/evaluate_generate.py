@@ -150,11 +150,7 @@ def rate_error(signal: np.ndarray, rates: np.ndarray) -> dict[str, Any]:
     measured = [rate_of(one) for one in signal]
     pairs = zip(measured, rates, strict=True)
     off = np.array([np.inf if rate is None else abs(rate - wanted) for rate, wanted in pairs])
-    off = off[np.isfinite(rates)]
-    rng = np.random.default_rng(0)
-    medians = np.median(off[rng.integers(0, len(off), (figures.DRAWS, len(off)))], axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return {"median": round(float(np.median(off)), 2), "interval": [round(float(low), 2), round(float(high), 2)]}
+    return figures.median(off[np.isfinite(rates)], 2)
 
 
 def by_cnn(cnn: torch.nn.Sequential, signal: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
@@ -164,11 +160,7 @@ def by_cnn(cnn: torch.nn.Sequential, signal: np.ndarray, truth: np.ndarray) -> d
 
 def beats_alike(signal: np.ndarray) -> dict[str, Any]:
     """How far the beats of an ECG are alike, median over recordings, and its interval; of three beats or more."""
-    each = [value for one in signal if (value := _alike(one)) is not None]
-    low, high = np.percentile(
-        np.median(np.random.default_rng(0).choice(each, (figures.DRAWS, len(each))), axis=1), [2.5, 97.5]
-    )
-    return {"median": round(float(np.median(each)), 3), "interval": [round(float(low), 3), round(float(high), 3)]}
+    return figures.median(np.array([value for one in signal if (value := _alike(one)) is not None]), 3)
 
 
 def _alike(signal: np.ndarray) -> float | None:

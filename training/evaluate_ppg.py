@@ -43,7 +43,7 @@ from tools import ppg, pulse
 from tools.errors import UsageError
 from tools.recording import Recording, read
 from training import figures, ppg_data
-from training import ppg as training
+from training import ppg as recipe
 from training.evaluate_reconstruct import frechet
 from training.vae import correlation
 
@@ -107,10 +107,11 @@ def rounds(args: argparse.Namespace) -> Iterator[tuple[Path, list[ppg_data.Recor
     records = ppg_data.load(args.data)
     for quarter in range(QUARTERS):
         judged = records[quarter::QUARTERS]
-        learnt = [one for one in records if one not in judged]
-        with TemporaryDirectory() as out, redirect_stdout(sys.stderr):
+        learnt = [one for i, one in enumerate(records) if i % QUARTERS != quarter]
+        with TemporaryDirectory() as out:
             words = ["--data", str(args.data), "--out", out, "--settled", str(told["threshold"])]
-            file = training.made(learnt, training.arguments().parse_args(words))
+            with redirect_stdout(sys.stderr):  # what training says is no figure
+                file = recipe.made(learnt, recipe.arguments().parse_args(words))
             yield file, learnt, [ppg_data.folder(args.data) / f"{one.name}.hea" for one in judged]
 
 

@@ -54,6 +54,17 @@ def interval(values: np.ndarray, draws: int = DRAWS) -> list[float]:
     return _percentiles(list(values[rows].mean(axis=1)))
 
 
+def median(values: np.ndarray, digits: int) -> dict[str, Any]:
+    """Median of `values` over recordings and its bootstrap 95 % interval, rounded."""
+    values = np.asarray(values, float)
+    rows = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
+    low, high = np.percentile(np.median(values[rows], axis=1), [2.5, 97.5])
+    return {
+        "median": round(float(np.median(values)), digits),
+        "interval": [round(float(v), digits) for v in (low, high)],
+    }
+
+
 def _percentiles(values: list[float]) -> list[float]:
     return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
 

@@ -52,7 +52,8 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
     file = folder / "latents.npz"
     if file.exists():
         with np.load(file) as kept:
-            return Latents(*(kept[name] for name in Latents._fields))
+            if set(kept.files) == set(Latents._fields):  # else an earlier version of this recipe made it
+                return Latents(*(kept[name] for name in Latents._fields))
     rng = np.random.default_rng(seed)
     signal = vae_data.levelled(table.signal)
     known = np.ones((1, 12, SAMPLES), bool)
@@ -82,7 +83,7 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
 def beats(signal: np.ndarray) -> np.ndarray:
     """(records, MOST) R peaks of (records, 12, SAMPLES) mV, in samples; NaN behind the last."""
     out = np.full((len(signal), MOST), np.nan, np.float32)
-    for row, one in zip(out, tqdm(signal, desc="R peaks", leave=False), strict=True):
+    for row, one in zip(out, tqdm(signal, desc="R peaks", leave=False, disable=len(signal) < 2), strict=True):
         found = r_peaks(one, FS_HZ)[:MOST]
         row[: len(found)] = found
     return out
