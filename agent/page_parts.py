@@ -109,7 +109,7 @@ def raw(html: str) -> Message:
 def waterfalls(tools: Iterable[dict[str, Any]]) -> list[str]:
     """The drawings of what a risk rests on, as HTML."""
     drawn = [one["result"].get("figure") for one in tools if one["name"] == "predict_vtvf_risk"]
-    return [f'<div class="waterfall">{Path(file).read_text(encoding="utf-8")}</div>' for file in drawn if file]
+    return [f'<div class="waterfall turned">{Path(file).read_text(encoding="utf-8")}</div>' for file in drawn if file]
 
 
 def step(name: str, arguments: dict[str, Any], result: dict[str, Any] | None = None, seconds: float = 0.0) -> Message:
@@ -170,12 +170,13 @@ def paper_html(
         else:
             sheet, seconds, said = traced(recording, dark, start_s)
         sheets.append(sheet.svg())
-    return two_sheets(*sheets), seconds, said
+    light, dark = sheets
+    return f'<div class="sheet on-light">{light}</div><div class="sheet on-dark">{dark}</div>', seconds, said
 
 
-def two_sheets(light: str, dark: str) -> str:
-    """Drawings of ours as HTML, of which the page's style sheet shows one."""
-    return f'<div class="sheet on-light">{light}</div><div class="sheet on-dark">{dark}</div>'
+def kept_html(drawing: str) -> str:
+    """A tool's own drawing, an SVG of ours; on a dark page the style sheet turns its light and leaves its hues."""
+    return f'<div class="sheet turned">{drawing}</div>'
 
 
 def many_leads(recording: Recording) -> bool:

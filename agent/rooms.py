@@ -30,11 +30,11 @@ from agent.page_parts import (
     Message,
     follow,
     gather,
+    kept_html,
     label,
     many_leads,
     paper_html,
     raw,
-    two_sheets,
     waiting,
     waterfalls,
 )
@@ -233,7 +233,7 @@ class Room:
     def paper(self, recording: Recording) -> tuple[str, tuple[float, float], list[str]]:
         """What the paper shows; see `agent.page_parts.paper_html`."""
         if kept := self.figures.get(self.shown):
-            return two_sheets(kept, kept), (0.0, recording.duration_s), []
+            return kept_html(kept), (0.0, recording.duration_s), []
         return paper_html(recording, self.layout, self.marks(), self.start_s, self.bands.get(self.shown))
 
     def marks(self) -> Marks:
