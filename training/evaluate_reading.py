@@ -8,9 +8,9 @@ band-passed ones apart, bootstrap 95 % intervals over recordings, the difference
 fibrillation, calibration error; the network alone and the trees alone beside. The CNNs train on folds 1-7 in this
 command (five minutes a seed on two cores). Not shown: other hospitals, other machines, rare codes.
 
-`--part across` leaves the test fold alone. The test fold holds eight band-passed ECGs with atrial fibrillation; here the trees
-and one plain CNN read each training fold after learning the other six (40 minutes): narrower intervals, for the half of
-the reader that can be learnt seven times over.
+`--part across` leaves the test fold, with its eight band-passed ECGs of atrial fibrillation, alone: the trees and one
+plain CNN read each training fold after learning the other six (20 minutes). Narrower intervals, for the half of the
+reader that can be learnt seven times over.
 """
 
 from __future__ import annotations
