@@ -137,10 +137,31 @@ def test_unplugged_lead_is_not_measured(vendor: Recording) -> None:
     assert any(sentence.startswith("Signal quality: V1 is not usable") for sentence in sentences(result))
 
 
-def test_gaps_are_bridged_or_said(vendor: Recording) -> None:
+def test_a_short_gap_in_a_lead_changes_nothing(vendor: Recording, measured: dict) -> None:
     signal = vendor.signal.copy()
     signal[3, 4000:4060] = np.nan
-    json.dumps(measure_ecg(replace(vendor, signal=signal)), allow_nan=False)
+    result = measure_ecg(replace(vendor, signal=signal))
+    assert result["r_peaks_s"] == measured["r_peaks_s"]
+    for key in (*INTERVALS, "heart_rate_bpm"):
+        assert result[key] == pytest.approx(measured[key], abs=4)
+
+
+@pytest.mark.parametrize("seconds", [20.0, 120.0])
+def test_intervals_across_what_was_not_recorded_are_not_counted(seconds: float) -> None:
+    whole = synthetic.ecg(seconds=seconds, rate_bpm=75).recording
+    signal = whole.signal.copy()
+    signal[:, int(0.4 * signal.shape[1]) : int(0.7 * signal.shape[1])] = np.nan
+    result, usual = measure_ecg(replace(whole, signal=signal)), measure_ecg(whole)
+    assert result["heart_rate_bpm"] == usual["heart_rate_bpm"] == 75
+    assert result["rr"]["regularity"] == "regular"
+    assert result["rr"]["rr_max_ms"] < 900
+    assert result["qtc_ms"] == pytest.approx(usual["qtc_ms"], abs=8)
+    assert any(f"Nothing was recorded for {0.3 * seconds:.1f} s" in warning for warning in result["warnings"])
+
+
+@pytest.mark.parametrize("fs_hz", [257.5, 128.2, 97.65625])
+def test_a_long_recording_at_any_rate(fs_hz: float) -> None:
+    assert measure_ecg(synthetic.ecg(fs_hz=fs_hz, seconds=40.0).recording)["heart_rate_bpm"] == 72
 
 
 @pytest.mark.parametrize("name", ["asystole", "one second", "missing", "noise"])

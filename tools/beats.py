@@ -265,13 +265,24 @@ def _spread_s(beats: np.ndarray) -> np.ndarray:
     return np.sqrt((energy * (at - centre[:, None]) ** 2).sum(1) / total) + 1e-6
 
 
-def rhythm(peaks_s: np.ndarray, kinds: list[str] | None = None) -> dict[str, Any]:
+def unbroken(known: np.ndarray, fs_hz: float, peaks: np.ndarray) -> np.ndarray:
+    """(beats - 1,) whether the interval behind each beat was recorded, so that no beat can have hidden in it.
+
+    `known` (samples,) whether any lead recorded; `peaks` (beats,) in samples of `fs_hz`.
+    """
+    silent = np.r_[0, np.cumsum(~known)] / fs_hz
+    at = np.clip(np.asarray(peaks, int), 0, len(known))
+    return np.diff(silent[at]) <= CLOSEST_S
+
+
+def rhythm(peaks_s: np.ndarray, kinds: list[str] | None = None, whole: np.ndarray | None = None) -> dict[str, Any]:
     """RR statistics.
 
     Parameters
     ----------
     peaks_s : (beats,) times in seconds.
     kinds : from `label_beats`; beats that are not "N" are left out of the judgement of regularity (not of the numbers).
+    whole : (beats - 1,) from `unbroken`; other intervals are left out of everything.
 
     Returns
     -------
@@ -279,27 +290,29 @@ def rhythm(peaks_s: np.ndarray, kinds: list[str] | None = None) -> dict[str, Any
     "regular with ectopic beats", "irregular", "irregularly irregular" (as in atrial fibrillation; the P wave is judged
     elsewhere), or None where there are fewer than four intervals. Absent numbers are None.
     """
-    rr_ms = np.diff(np.asarray(peaks_s, float)) * 1000
+    every_ms = np.diff(np.asarray(peaks_s, float)) * 1000
+    whole = np.ones(len(every_ms), bool) if whole is None else whole
+    rr_ms, change_ms = every_ms[whole], np.diff(every_ms)[whole[1:] & whole[:-1]]
     statistics: dict[str, Any] = {
         "rr_mean_ms": float(rr_ms.mean()) if len(rr_ms) else None,
         "rr_sd_ms": float(rr_ms.std(ddof=1)) if len(rr_ms) > 1 else None,
-        "rmssd_ms": float(np.sqrt(np.mean(np.diff(rr_ms) ** 2))) if len(rr_ms) > 1 else None,
+        "rmssd_ms": float(np.sqrt(np.mean(change_ms**2))) if len(change_ms) else None,
         "rr_min_ms": float(rr_ms.min()) if len(rr_ms) else None,
         "rr_max_ms": float(rr_ms.max()) if len(rr_ms) else None,
         "regularity": None,
     }
     if len(rr_ms) >= 4:
-        statistics["regularity"] = _regularity(rr_ms, kinds)
+        statistics["regularity"] = _regularity(every_ms, whole, kinds)
     return statistics
 
 
-def _regularity(rr_ms: np.ndarray, kinds: list[str] | None) -> str:
+def _regularity(rr_ms: np.ndarray, whole: np.ndarray, kinds: list[str] | None) -> str:
     ectopic = np.array(kinds) != "N" if kinds is not None else _out_of_turn(rr_ms)
-    touched = ectopic[:-1] | ectopic[1:]  # the early interval and the pause behind it
+    touched = ectopic[:-1] | ectopic[1:] | ~whole  # the early interval and the pause behind it; what is not known
     rest = rr_ms[~touched]
     if len(rest) < 3:
         return "irregular"
-    change = np.abs(np.diff(rr_ms)) / rr_ms.mean()
+    change = np.abs(np.diff(rr_ms)) / rr_ms[whole].mean()
     change = change[~touched[:-1] & ~touched[1:]]
     if len(change) >= 3 and np.median(change) > 0.07 and np.sqrt(np.mean(change**2)) > 0.1:
         return "irregularly irregular"

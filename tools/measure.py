@@ -24,7 +24,7 @@ import numpy as np
 
 from tools import quality
 from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, without_mains, without_spikes
-from tools.beats import label_beats, r_peaks, rhythm
+from tools.beats import label_beats, r_peaks, rhythm, unbroken
 from tools.delineate import Marks, global_marks, qrs_marks
 from tools.measure_words import sentences
 from tools.recording import Recording, made_by_a_model
@@ -73,8 +73,9 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     if not whole:  # three leads are enough to follow the beats for hours
         signal = signal[[heard.index(name) for name in _steady(usable)]]
     peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
-    kinds = _kinds(clean if whole else signal, FS_HZ if whole else recording.fs_hz, peaks_s)
-    result |= _rhythm(peaks_s, kinds, warnings, bool(usable))
+    followed, fs_hz = (clean, FS_HZ) if whole else (signal, recording.fs_hz)
+    kinds = _kinds(followed, fs_hz, peaks_s)
+    result |= _rhythm(peaks_s, kinds, np.isfinite(followed).any(axis=0), fs_hz, warnings, bool(usable))
     kinds_here = kinds if whole else _as_in_whole(start + here / FS_HZ, peaks_s, kinds)
     clean = clean[[heard.index(name) for name in usable]]
     result |= _morphology(clean, spikes, here, kinds_here, usable, recording.leads, start, result["rr"], warnings)
@@ -115,7 +116,8 @@ def _unrest(signal: np.ndarray, fs_hz: float) -> float:
     """How far a stretch is from a clean ECG: noise and drift over the height of its beats; missing samples forbid."""
     if not np.isfinite(signal).all():
         return 1e6 * (1 + float((~np.isfinite(signal)).mean()))
-    second = signal[:, : int(signal.shape[1] // fs_hz * fs_hz)].reshape(len(signal), -1, round(fs_hz))
+    samples = round(fs_hz)
+    second = signal[:, : signal.shape[1] // samples * samples].reshape(len(signal), -1, samples)
     heights = np.ptp(second, axis=2)
     height = np.median(heights, axis=1) + 1e-3
     drift = np.ptp(np.median(second, axis=2), axis=1) / height
@@ -129,19 +131,23 @@ def _cut(recording: Recording, start_s: float, stop_s: float) -> Recording:
     return replace(recording, signal=recording.signal[:, first:last])
 
 
-def _rhythm(peaks_s: np.ndarray, kinds: list[str], warnings: list[str], usable: bool) -> dict[str, Any]:
-    """Rate, RR statistics and ectopic beats of all beats."""
-    statistics = {
-        key: round(value) if isinstance(value, float) else value for key, value in rhythm(peaks_s, kinds).items()
-    }
+def _rhythm(
+    peaks_s: np.ndarray, kinds: list[str], known: np.ndarray, fs_hz: float, warnings: list[str], usable: bool
+) -> dict[str, Any]:
+    """Rate, RR statistics and ectopic beats of all beats; `known` (samples,) where any lead was recorded."""
+    whole = unbroken(known, fs_hz, np.round(peaks_s * fs_hz))
+    found = rhythm(peaks_s, kinds, whole)
+    statistics = {key: round(value) if isinstance(value, float) else value for key, value in found.items()}
     count = len(peaks_s)
-    rate = 60 / float(np.diff(peaks_s).mean()) if count > 1 else None
+    rate = 60_000 / found["rr_mean_ms"] if found["rr_mean_ms"] else None
     if not usable:
         warnings.append("Nothing is measured: no lead is usable.")
     elif rate is None:
-        warnings.append(
-            "Heart rate is not measured: " + ("no beats are seen." if not count else "only one beat is seen.")
-        )
+        seen = {0: "no beats are seen", 1: "only one beat is seen"}.get(count, "no two beats in a row are recorded")
+        warnings.append(f"Heart rate is not measured: {seen}.")
+    if usable and not whole.all():
+        gap_s = float((~known).sum() / fs_hz)
+        warnings.append(f"Nothing was recorded for {gap_s:.1f} s; intervals across it are not counted.")
     return {
         "heart_rate_bpm": None if rate is None else round(rate),
         "r_peaks_s": [round(float(t), 3) for t in peaks_s],
@@ -183,7 +189,7 @@ def _morphology(
     warnings += _recorded_for(np.isfinite(clean), beat.counts)
     return {
         **nothing,
-        **_intervals(marks, float(np.diff(r).mean()) * MS, warnings),
+        **_intervals(marks, _mean_rr_ms(clean, r), warnings),
         **_axes(beat, marks, usable, warnings),
         "p_waves": "absent" if marks.p_on is None else "present",
         "atrial_fibrillation_suspected": marks.p_on is None and rr["regularity"] == "irregularly irregular",
@@ -193,6 +199,12 @@ def _morphology(
         "marks_s": _absolute(marks, beat.r, start_s),
         "per_lead": {lead: rows.get(lead, empty[lead]) for lead in leads},
     }
+
+
+def _mean_rr_ms(clean: np.ndarray, r: np.ndarray) -> float | None:
+    """Of the intervals in which something was recorded all along."""
+    rr = np.diff(r)[unbroken(np.isfinite(clean).any(axis=0), FS_HZ, r)]
+    return float(rr.mean()) * MS if len(rr) else None
 
 
 def _recorded_for(known: np.ndarray, counts: np.ndarray) -> list[str]:
@@ -221,7 +233,7 @@ def _beat(clean: np.ndarray, r: np.ndarray, others: np.ndarray, spikes: np.ndarr
     return representative_beat(clean, r, others, spikes, before=R - onset + 2)
 
 
-def _intervals(marks: Marks, rr_ms: float, warnings: list[str]) -> dict[str, Any]:
+def _intervals(marks: Marks, rr_ms: float | None, warnings: list[str]) -> dict[str, Any]:
     """PR, QRS, QT and QTc in ms."""
     pr = qt = p = None
     if marks.p_on is not None and marks.p_off is not None:
