@@ -75,6 +75,26 @@ def test_gaps_in_a_table_are_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("above", "fs_hz"),
+    [
+        ("Notch filter frequency: 60 Hz\nSample rate: 500 Hz\n", 500),
+        ("# Low pass frequency: 150 Hz, sampling frequency (Hz): 250\n", 250),
+        ("Abtastrate;360\n", 360),
+        ("Frequency,128\n", 128),
+        ("Sampling rate: 0.5 kHz\n", 500),
+        ("fs_hz = 1000\n", 1000),
+    ],
+)
+def test_the_rate_above_a_table_is_that_of_the_samples(tmp_path, above, fs_hz):
+    assert one(tmp_path, (above + table()).encode(), unit="mV").fs_hz == fs_hz
+
+
+def test_a_filter_is_no_rate(tmp_path):
+    with pytest.raises(NeedsFields):
+        one(tmp_path, ("Notch filter frequency: 50 Hz\n" + table()).encode(), unit="mV")
+
+
+@pytest.mark.parametrize(
     ("given", "fields"), [({}, ("fs_hz", "unit")), ({"unit": "uV"}, ("fs_hz",)), ({"fs_hz": 500}, ("unit",))]
 )
 @pytest.mark.parametrize("suffix", ["csv", "npy"])

@@ -34,7 +34,11 @@ _TIME = re.compile(
     r"(elapsed[ _])?(time|zeit|t)(stamp)?[ _]*[\[(]?(s|secs?|seconds?|ms|milliseconds?|us)?[\])]?|ms|s|secs?|seconds?"
 )
 _INDEX = re.compile(r"(sample|index|idx|n|no|nr|#|sample[ _#]*(number|no|index)?|unnamed.*|)", re.I)
-_RATE_LINE = re.compile(r"(?:\bfs(?:_hz)?|sampl\w*[ _]*(?:rate|freq\w*)|frequency)\W*?[\s:=,;\"]*(\d+(?:\.\d+)?)", re.I)
+_RATE_LINE = re.compile(  # a frequency of its own line; that of a filter or the mains is none
+    r"(?:\bfs(?:_hz)?|sampl\w*[ _]*(?:rate|freq\w*)|abtast(?:rate|frequenz)|^\W*freq(?:uency)?\b)"
+    r"\W*(?:(k?)hz)?\W*(\d+(?:\.\d+)?)\s*(khz)?",
+    re.I | re.M,
+)
 _UNIT_LINE = re.compile(r"\bunits?\b[\s:=,;\"']*([a-zµμ]+)", re.I)
 _LEAD_LINE = re.compile(r"^\W*leads?\b[\s:=,;\"]+(.+)$", re.I | re.M)
 
@@ -243,7 +247,8 @@ def _apply_preamble(found: Channels, text: str) -> None:
         found.believe(json.loads(own[len(OWN_LINE) :]))
         return
     if match := _RATE_LINE.search(text):
-        found.rates_hz = [rate or float(match[1]) or None for rate in found.rates_hz]
+        told_hz = float(match[2]) * (1000 if match[1] or match[3] else 1)
+        found.rates_hz = [rate or told_hz or None for rate in found.rates_hz]
     if match := _UNIT_LINE.search(text):
         found.units = [unit or match[1] for unit in found.units]
     if (match := _LEAD_LINE.search(text)) and len(found.names) == 1 and not found.names[0]:
