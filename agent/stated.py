@@ -32,7 +32,10 @@ AGES = (
 CENTIMETRES = r"\b(1\d\d|2[0-2]\d|[89]\d)(?:\.\d)? ?-?cm\b"
 METRES = r"\b([12]) ?(?:m ?(\d\d)\b|[.,] ?(\d\d) ?(?:m\b|metres|meters|tall|mètres?|groß))"  # a bare 1.85 may be litres
 ALONE = r"[,;] ?(1\.[3-9]\d|2\.0\d) ?(?=$|[,;?!)]|\.\s|\.$)"  # but not after the name of a volume
-FEET = r"\b([3-7]) ?(?:['’] ?(\d{1,2})\b|(?:ft|feet|foot)\b ?(\d{1,2})?)"
+FEET = (
+    r"\b([3-7])(?: ?['’] ?(1[01]|\d)\b"
+    r"|[ -]?(?:ft|feet|foot)\b\.?(?:,? ?(?:and )?-?(1[01]|\d)(?!\d| ?(?:y|cm|kg|%)))?)"
+)
 TALL = r"\b(?:height|tall|size|Größe|taille)[: ]+(?:is |of )?(\d{3})\b|\b(\d{3}) tall\b"
 MADE = re.compile(
     r"\b(?:you|that was|just)(?: have)?(?: just)? (?:drew|drawn|made|generated|created|rebuilt|simulated)\b"
@@ -119,6 +122,7 @@ def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], i
 
 def age(text: str) -> float | None:
     """Years."""
+    text = re.sub(FEET, "", text, flags=re.IGNORECASE)  # "a man, 5 ft, 11 in"
     heard = [float(m[1]) for pattern in AGES for m in re.finditer(pattern, text, re.IGNORECASE)]
     if heard := [years for years in heard if 3 <= years <= 110]:  # "male, 177" and "1 m 64" are no ages
         return heard[0]

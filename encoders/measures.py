@@ -21,7 +21,7 @@ GLOBAL = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms")
 AXES = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg")
 DERIVED = (
     *("no_p", "irregular", "paced", "ectopic_v", "ectopic_s", "qrs_t_angle_deg"),
-    *("sokolow_mv", "cornell_mv", "lewis_mv", "r_progression"),
+    *("sokolow_mv", "cornell_mv", "height_i_less_iii_mv", "r_progression"),
 )
 NAMES = (
     *GLOBAL,
@@ -47,7 +47,7 @@ def vector(measured: dict[str, Any]) -> np.ndarray:
 
 
 def _derived(measured: dict[str, Any], rows: dict[str, dict[str, Any]], rr: dict[str, Any]) -> list[float]:
-    """In the order of DERIVED; the voltage sums are those of Sokolow-Lyon, Cornell and Lewis."""
+    """In the order of DERIVED; the voltage sums are those of Sokolow-Lyon and Cornell."""
 
     def of(lead: str, key: str) -> float:
         return _number(rows[lead].get(key))

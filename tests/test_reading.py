@@ -110,6 +110,8 @@ def test_measurements_become_a_vector_and_absence_stays_absent():
     row = measure_ecg(truth.recording)["per_lead"]
     highest = max(row["V5"]["r_mv"], row["V6"]["r_mv"])
     assert vector["sokolow_mv"] == pytest.approx(highest - row["V1"]["s_mv"], abs=1e-5)
+    height = {lead: row[lead]["r_mv"] - row[lead]["s_mv"] for lead in ("I", "III")}
+    assert vector["height_i_less_iii_mv"] == pytest.approx(height["I"] - height["III"], abs=1e-5)
     nothing = measures.vector({})
     assert nothing.shape == (len(measures.NAMES),)
     assert np.isnan(nothing).all()
@@ -121,7 +123,7 @@ def test_fewer_leads_take_their_columns_with_them():
     assert alone["II_r_mv"] == 1
     assert alone["heart_rate_bpm"] == 1
     gone = [name for name, value in alone.items() if np.isnan(value)]
-    assert {"V1_s_mv", "sokolow_mv", "qrs_axis_deg_sin", "qrs_t_angle_deg", "lewis_mv"} <= set(gone)
+    assert {"V1_s_mv", "sokolow_mv", "qrs_axis_deg_sin", "qrs_t_angle_deg", "height_i_less_iii_mv"} <= set(gone)
     both = dict(zip(measures.NAMES, reading_trees.without(whole, ("I", "II")), strict=True))
     assert both["qrs_axis_deg_cos"] == 1
 

@@ -74,6 +74,9 @@ PHRASES: dict[str, tuple[str, str, str, str]] = {
         "supraventricular ectopics", "of the beats", "many supraventricular ectopics", "few supraventricular ectopics",
     ),
     "qrs_t_angle_deg": ("QRS-T angle", "°", "a wide QRS-T angle", "a narrow QRS-T angle"),
+    "height_i_less_iii_mv": (
+        "QRS height in I less that in III", "mV", "a taller QRS in I than in III", "a taller QRS in III than in I",
+    ),
     "r_progression": ("R in V3 less R in V1", "mV", "good R progression", "poor R progression"),
 }  # fmt: skip
 WAVES = {"q": "Q", "r": "R", "s": "S", "r2": "R'", "s2": "S'"}
@@ -83,7 +86,7 @@ OF_A_LEAD = {  # of the measurement matrix, encoders/measures.py
     **{f"{key}_{unit}": f"{wave} {what}" for key, wave in WAVES.items() for unit, what in
        (("mv", "amplitude"), ("ms", "duration"))},
 }  # fmt: skip
-OTHERS = {"sokolow": "Sokolow-Lyon voltage", "cornell": "Cornell voltage", "lewis": "Lewis voltage"}
+OTHERS = {"sokolow": "Sokolow-Lyon voltage", "cornell": "Cornell voltage"}
 ABSENT = {"pvc_coupling_percent": "no ventricular beats whose coupling could be measured"}  # a fact in itself
 UNITS = {"mv": "mV", "ms": "ms", "bpm": "bpm", "deg": "°", "percent": "%", "uvs": "µV·s", "cm": "cm", "kg": "kg"}
 FOUND, HARDLY = 0.5, 0.1  # a probability is said as the finding itself; as little sign of it

@@ -60,6 +60,6 @@ def without(vector: np.ndarray, kept: tuple[str, ...]) -> np.ndarray:
 
 
 NEEDS = {
-    "sokolow_mv": {"V1", "V5", "V6"}, "cornell_mv": {"aVL", "V3"}, "lewis_mv": {"I", "III"},
+    "sokolow_mv": {"V1", "V5", "V6"}, "cornell_mv": {"aVL", "V3"}, "height_i_less_iii_mv": {"I", "III"},
     "r_progression": {"V1", "V3"},
 }  # fmt: skip
