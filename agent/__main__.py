@@ -95,7 +95,7 @@ def ask(args: argparse.Namespace) -> int:
     from agent.session import Session
     from tools.recording import read
 
-    found = [one for file in args.files for one in read(file, fs_hz=args.fs_hz, unit=args.unit)]
+    found = [one for file in args.files for one in read(file, fs_hz=args.fs_hz, unit=args.unit, kind="all")]
     from agent import llm
 
     session = Session(llm.load(args.llm), args.session)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.__main__ import Parser, file_arguments
-from tools.errors import EinthovenError, UnreadableFile
+from tools.errors import EinthovenError, UnreadableFile, UsageError
 from tools.recording import Recording, read
-from tools.registry import TOOLS, Tool, find
+from tools.registry import TOOLS, Tool, files, find
 
 PYTHON = {"integer": int, "number": float}
 
@@ -68,8 +68,7 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
         if args.json or len(recordings) > 1:
             print(json.dumps(result, ensure_ascii=False))
         else:
-            made = [str(result[key]) for key in ("figure", "record") if result.get(key)]
-            print("\n".join([*tool.sentences(result), *made]))
+            print("\n".join([*tool.sentences(result), *files(result)]))
     return 0
 
 
@@ -81,8 +80,13 @@ def each(tool: Tool, file: Path, args: Any, given: dict[str, Any]) -> list[dict[
         return [tool.run(recording, given, args.out) for recording in found]
     except EinthovenError as error:
         return [{"error": str(error)}]
+    except Exception as error:  # a defect must not end the other files; its kind helps to report it
+        return [{"error": f"{tool.name} failed on this file ({type(error).__name__}); please report it"}]
 
 
 def _make(folder: Path | None) -> None:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot be made a folder ({error.strerror}); name another") from None

@@ -111,6 +111,7 @@ class Decoder:
         keep = min(len(self._read), len(prompt) - 1) if same is None else min(same, len(prompt) - 1)
         if keep < len(self._read):
             self._cache.crop(keep - len(self._read))  # negative: so many tokens off the end
+            self._read = self._read[:keep]  # true even if the next line fails
         logits = self._forward(self.reader, prompt[keep:], self._cache)[-1]
         self._read = list(prompt)
         return logits

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from agent import prompts
@@ -55,24 +56,36 @@ class Endpoint:
             said.append({"role": "assistant", "content": None, "tool_calls": [call]})
             said.append({"role": "tool", "tool_call_id": f"call-{number}", "content": json.dumps(result["result"])})
         reply = self._ask(messages=said, tools=[described(tool, ids) for tool in TOOLS.values()], temperature=0)
+        if not reply.choices:
+            raise self._silent(str(getattr(reply, "error", None) or "an empty reply"))
         return [_call(one.function) for one in reply.choices[0].message.tool_calls or []]
 
     def write(self, evidence: list[str], question: str, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
         """Stream an answer in the words of the evidence."""
-        for piece in self._ask(messages=prompts.answer(evidence, question), temperature=0, stream=True):
-            if stop():
-                return
-            if piece.choices and piece.choices[0].delta.content:
-                yield piece.choices[0].delta.content
+        with self._one_line():
+            for piece in self._ask(messages=prompts.answer(evidence, question), temperature=0, stream=True):
+                if stop():
+                    return
+                if piece.choices and piece.choices[0].delta.content:
+                    yield piece.choices[0].delta.content
 
     def _ask(self, **request: Any) -> Any:
+        with self._one_line():
+            return self.client.chat.completions.create(model=self.name, **request)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """What goes wrong on the way, before or amid a stream, in one line."""
         from openai import OpenAIError
 
         try:
-            return self.client.chat.completions.create(model=self.name, **request)
+            yield
         except OpenAIError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(f"no answer from {self.client.base_url} ({self.name}): {reason}") from None
+            raise self._silent(str(error)) from None
+
+    def _silent(self, reason: str) -> MissingWeights:
+        short = " ".join(reason.split())[:200]
+        return MissingWeights(f"no answer from {self.client.base_url} ({self.name}): {short}")
 
 
 def described(tool: Tool, ids: list[str]) -> dict[str, Any]:

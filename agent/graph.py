@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Collection
 from functools import cache, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -30,7 +31,7 @@ from agent.prompts import Call, kind_of
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
-from tools.registry import TOOLS, WORDED, find
+from tools.registry import PATHS, TOOLS, WORDED, files, find
 
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
@@ -165,10 +166,23 @@ def load(file: Path) -> recordings.Recording:
 
 
 def keep(recording: Recording, folder: Path, known: Known) -> tuple[str, Known]:
-    """Keep a recording under the next free id of its kind; the id, and what is known then."""
-    number = 1 + sum(name.startswith(f"{recording.kind}-") for name in known)
-    name = f"{recording.kind}-{number}"
-    file = recordings.write(recording, folder / f"{name}.npz", format="npz")
+    """Keep a recording under the next free id of its kind; the id, and what is known then.
+
+    An id is taken by making its file: an upload and a tool, or two programs with one session, never get the same.
+    """
+    for number in count(1 + sum(name.startswith(f"{recording.kind}-") for name in known)):
+        name = f"{recording.kind}-{number}"
+        file = folder / f"{name}.npz"
+        try:
+            file.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        break
+    try:
+        recordings.write(recording, file, format="npz")
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
     return name, {**known, name: {"file": file.name, "about": about(recording)}}
 
 
@@ -180,9 +194,9 @@ def about(recording: Recording) -> str:
 
 
 def brief(result: dict[str, Any]) -> dict[str, Any]:
-    """A result as a language model may read it: without values for every sample."""
-    long = [key for key, value in result["result"].items() if len(json.dumps(value)) > LONGEST]
-    return {**result, "result": {key: value for key, value in result["result"].items() if key not in long}}
+    """A result as a language model may read it: without values for every sample and without paths."""
+    hidden = [key for key, value in result["result"].items() if key in PATHS or len(json.dumps(value)) > LONGEST]
+    return {**result, "result": {key: value for key, value in result["result"].items() if key not in hidden}}
 
 
 def sentences(results: list[dict[str, Any]]) -> list[str]:
@@ -285,8 +299,3 @@ def speechless(kinds: Collection[str]) -> str:
 def set_out(facts: list[str]) -> str:
     """Sentences as a person reads them: a few in a line, more as a list under the first."""
     return " ".join(facts) if len(facts) <= FEW else "\n• ".join(facts)
-
-
-def files(result: dict[str, Any]) -> list[str]:
-    """Paths that a result names."""
-    return [result[key] for key in ("figure", "record") if result.get(key)]

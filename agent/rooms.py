@@ -142,10 +142,11 @@ class Room:
 
     def take_pending(self, fs_hz: float | None, unit: str | None) -> list[str]:
         """Read again what did not say its rate or unit."""
-        return self._read(self.pending, fs_hz, unit)
+        waiting, self.pending = self.pending, []
+        return self._read(waiting, fs_hz, unit)
 
     def _read(self, files: list[Path], fs_hz: float | None = None, unit: str | None = None) -> list[str]:
-        session, problems, self.pending = self.open(), [], []
+        session, problems = self.open(), []
         for file in files:
             try:
                 self.show(session.add(file, fs_hz, unit)[0])

@@ -40,7 +40,10 @@ class Session:
         if not NAME.fullmatch(self.name):
             raise UsageError(f"session {self.name!r}: use letters, digits, - and _ (64 at most)")
         self.folder = data_folder() / "sessions" / self.name
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be made ({error.strerror}); EINTHOVEN_DATA_FOLDER moves it") from None
         self._stop = False
         self._control: tuple[str, ...] = getattr(llm, "control", ())
         self._database = sqlite3.connect(self.folder / "memory.sqlite", check_same_thread=False)
@@ -48,7 +51,10 @@ class Session:
 
         self._graph = build(llm, SqliteSaver(self._database), lambda: self._stop)
         self._config = {"configurable": {"thread_id": self.name}}
-        kept = self._graph.get_state(self._config).values
+        try:
+            kept = self._graph.get_state(self._config).values
+        except sqlite3.DatabaseError as error:
+            raise UsageError(f"{self.folder} is damaged ({error}): begin another session, or delete it") from None
         self.recordings: dict[str, dict[str, str]] = kept.get("recordings", {})
         self.turns: list[dict[str, Any]] = kept.get("turns", [])
 
@@ -72,11 +78,16 @@ class Session:
             "folder": str(self.folder), "recordings": self.recordings, "turns": self.turns,
             "question": heard, "notes": notes, "steps": 0, "calls": [], "results": [],
         }  # fmt: skip
-        for event in self._graph.stream(state, self._config, stream_mode="custom", durability="exit"):
-            if event["kind"] == "kept":  # a tool made a recording: whoever hears of its result can open it
-                self.recordings = event["recordings"]
-            else:
-                yield event
+        stream = self._graph.stream(state, self._config, stream_mode="custom", durability="exit")
+        try:
+            for event in stream:
+                if event["kind"] == "kept":  # a tool made a recording: whoever hears of its result can open it
+                    self.recordings = {**self.recordings, **event["recordings"]}  # beside what was uploaded meanwhile
+                else:
+                    yield event
+        except GeneratorExit:  # nobody listens any more: the graph, when it is closed, waits for the step it is in
+            self.stop()
+            raise
         kept = self._graph.get_state(self._config).values
         self.turns = kept["turns"]
         yield {"kind": "answer", **kept["answer"], "session": self.name}

@@ -76,6 +76,59 @@ def test_what_a_tool_makes_is_a_recording_that_the_next_call_may_be_about(script
     json.dumps(end)
 
 
+def test_an_upload_amid_an_answer_and_what_a_tool_makes_get_ids_of_their_own(script, dicom):
+    recording = read(dicom)[0]
+    three = ("II", "V1", "V5")
+    session = Session(script([{"name": "reconstruct_leads", "arguments": {"recording": "ecg-1"}}]))
+    session.keep(replace(recording, signal=np.stack([recording.lead(lead) for lead in three]), leads=three, gain=None))
+    uploaded = []
+    for event in session.ask("rebuild the twelve leads"):
+        if event["kind"] == "tool":
+            uploaded = session.add(dicom)
+    made = event["tools"][0]["result"]["recordings"]
+    assert session.recordings.keys() == {"ecg-1", *uploaded, *made}
+    assert len(session.recordings) == 3
+    assert "rebuilt" not in session.get(uploaded[0]).meta
+    assert session.get(made[0]).meta["rebuilt"]
+
+
+def test_what_a_model_reads_of_a_result_names_no_file():
+    made = {"name": "x", "arguments": {}, "result": {"figure": "/a/b.svg", "records": ["/a/c.hea"], "layout": "3x4"}}
+    assert graph.brief(made)["result"] == {"layout": "3x4"}
+
+
+def test_who_leaves_amid_an_answer_ends_it(script, dicom):
+    class Endless(script):
+        def write(self, evidence, question, stop=lambda: False):
+            for n in range(10**6):
+                if stop():
+                    self.ended = n
+                    return
+                yield "word "
+
+    model = Endless(MEASURE)
+    session = Session(model)
+    session.add(dicom)
+    events = session.ask("heart rate?")
+    while next(events)["kind"] != "word":
+        pass
+    events.close()
+    assert model.ended < 10**6
+
+
+def test_a_damaged_or_impossible_session_is_one_line(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("EINTHOVEN_DATA_FOLDER", str(tmp_path))
+    first = Session(script())
+    first.close()
+    (first.folder / "memory.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(UsageError, match="damaged"):
+        Session(script(), first.name)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EINTHOVEN_DATA_FOLDER", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="EINTHOVEN_DATA_FOLDER"):
+        Session(script())
+
+
 def test_what_the_model_has_not_learnt_to_word_is_said_as_the_tool_says_it(script, dicom):
     session = Session(script([{"name": "predict_vtvf_risk", "arguments": {"recording": "ecg-1"}}], "All is well."))
     session.add(dicom)

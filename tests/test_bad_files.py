@@ -16,7 +16,7 @@ import vendor_files as files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools import safety
+from tools import formats, safety
 from tools.errors import EinthovenError, UnreadableFile
 from tools.recording import Recording, read
 
@@ -168,6 +168,15 @@ def test_array_of_a_hundred_billion_values(tmp_path):
     assert "promises" in one_line(tmp_path / "x.npy")
     (tmp_path / "x.npz").write_bytes(zipped(**{"signal.npy": content}))
     assert "promises" in one_line(tmp_path / "x.npz")
+
+
+def test_one_signal_that_many_headers_name_is_counted_each_time(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).integers(-500, 500, 5000).astype("<i2").tobytes()
+    headers = {f"{n}.hea": f"{n} 1 500 5000\nx.dat 16 200/mV 16 0 0 0 0 I\n".encode() for n in range(20)}
+    (tmp_path / "x.zip").write_bytes(zipped(**headers, **{"x.dat": samples}))
+    assert len(read(tmp_path / "x.zip")) == 20
+    monkeypatch.setattr(formats, "MAX_VALUES", 60_000)
+    assert "together" in one_line(tmp_path / "x.zip")
 
 
 def test_zip_bomb(tmp_path):

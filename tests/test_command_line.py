@@ -52,6 +52,8 @@ def test_options_may_stand_anywhere(capsys, dicom, tmp_path):
         (["call", "measure_ecg", "nothing.hea"], 3, "nothing.hea"),
         (["call", "plot_recording", "x.dcm", "--layout", "5x5"], 2, "5x5"),
         (["call", "measure_ecg", "x.dcm", "--speed", "3"], 2, "--speed"),
+        (["call", "generate_ecg", "--prompt", "LBBB", "--seed", "-1"], 2, "--seed"),
+        (["call", "generate_ecg", "--prompt", "LBBB", "--out", "/dev/null"], 2, "/dev/null"),
         (["frobnicate"], 2, "frobnicate"),
         (["ask"], 2, "question"),
         (["ask", "QTc?", "nothing.hea", "--json"], 3, "nothing.hea"),

@@ -55,6 +55,14 @@ def test_sentences_stand_alone_and_name_numbers_that_were_measured(code, plain):
     assert not set(found.speaks_for) & set(found.speaks_against)
 
 
+def test_what_speaks_for_hypertrophy_is_not_talked_down_by_its_other_kinds(plain):
+    per_lead = {lead: {**row, "r_mv": 2.8, "s_mv": -2.7} for lead, row in plain["per_lead"].items()}
+    big = evidence("HYP", changed(plain, per_lead=per_lead))
+    assert big.speaks_for
+    assert not big.speaks_against
+    assert evidence("HYP", plain).speaks_against
+
+
 def test_sokolow_and_cornell(plain):
     big = changed(
         plain,

@@ -65,6 +65,22 @@ def test_decoding_equals_plain_generate(tiny_model):
         assert written == [token for token in plain.tolist() if token != 2]
 
 
+def test_a_pass_that_fails_leaves_the_cache_as_it_is_believed(tiny_model, monkeypatch):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    decoder, fresh = Decoder(model, {2}), Decoder(model, {2})
+    decoder.writer = fresh.writer = model
+    first, other = [5, 6, 7, 8, 9, 10], [5, 6, 11, 12, 13]
+    list(decoder.tokens(first, 12))
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "_forward", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(decoder.tokens(other, 12))
+    assert list(decoder.tokens(first, 12)) == list(fresh.tokens(first, 12))
+
+
 def test_guesses_change_nothing_but_the_number_of_steps(tiny_model):
     import torch
     from transformers import AutoModelForCausalLM

@@ -162,6 +162,16 @@ def test_a_table_without_rate_waits_for_it(tmp_path):
     assert not list(room.open().folder.glob("inbox-*"))
 
 
+def test_a_second_upload_does_not_forget_what_waits(tmp_path):
+    room = Room(Model(Scripted()))
+    for name in ("one.csv", "two.csv"):
+        np.savetxt(tmp_path / name, two_leads().signal.T * 1000, delimiter=",", header="I,II", comments="")
+        room.take([tmp_path / name])
+    assert len(room.pending) == 2
+    assert room.take_pending(250.0, "uV") == []
+    assert room.open().recordings.keys() == {"ecg-1", "ecg-2"}
+
+
 def test_what_a_tool_makes_is_shown_in_colour_and_told(tmp_path, script):
     from agent.page import draw
 

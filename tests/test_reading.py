@@ -7,6 +7,7 @@ import ptbxl_files
 import pytest
 import synthetic
 import torch
+from accelerate import Accelerator
 
 from encoders import measures, reading
 from encoders.reading_net import SAMPLES, ReadingNet, Shape, standardised
@@ -185,7 +186,7 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
     vectors = recipe.measured(table, tmp_path / "measures.npz")
     chosen = recipe.learnt(table)
     booster = recipe.trees(table, vectors, chosen, args.seed)
-    lesson = recipe.lessons(table, vectors, chosen, booster, args)
+    lesson, accelerator = recipe.lessons(table, vectors, chosen, booster, args), Accelerator(cpu=True)
     real, count = recipe.step_loss, 0
 
     def interrupted(*given):
@@ -197,11 +198,11 @@ def test_train_stop_resume_read(records, tmp_path, monkeypatch):
 
     monkeypatch.setattr(recipe, "step_loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        recipe.fit(*lesson, chosen, args)
+        recipe.fit(*lesson, chosen, args, accelerator)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["epoch"] == 1
     monkeypatch.setattr(recipe, "step_loss", real)
-    resumed = recipe.fit(*lesson, chosen, args)
-    straight = recipe.fit(*lesson, chosen, arguments(records, tmp_path))
+    resumed = recipe.fit(*lesson, chosen, args, accelerator)
+    straight = recipe.fit(*lesson, chosen, arguments(records, tmp_path), accelerator)
     assert not (tmp_path / "state.pt").exists()
     for (name, a), b in zip(resumed.state_dict().items(), straight.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)

@@ -22,7 +22,6 @@ from tools.criteria_ischaemia import ANTERIOR, EVERY, INFERIOR, LATERAL, SEPTAL,
 from tools.criteria_view import AHA, Evidence, View, say
 from tools.limits import ADULT_YEARS
 
-HIGH_LATERAL = ("I", "aVL")
 SIDE = ("V5", "V6")
 AGELESS = frozenset({"AFIB", "PACE", "PVC", "PAC", "PRC(S)", "SVARR", "BIGU", "TRIGU", "2AVB", "VFIB"})
 

@@ -109,4 +109,6 @@ def hypertrophy(view: View) -> Evidence:
     found = Evidence()
     for one in (lvh, rvh, left_atrium, right_atrium):
         found.add(one(view))
+    if found.speaks_for:
+        found.speaks_against.clear()
     return found

@@ -115,8 +115,11 @@ def load() -> tuple[list[Passage], list[np.ndarray]]:
     passages: list[Passage] = []
     vectors = []
     for file in sorted(folder().glob("*.json")):
-        own = [Passage(**one) for one in json.loads(file.read_text())["passages"]]
-        rows = np.load(file.with_suffix(".npy")).astype(np.float32)
+        try:
+            own = [Passage(**one) for one in json.loads(file.read_text())["passages"]]
+            rows = np.load(file.with_suffix(".npy")).astype(np.float32)
+        except FileNotFoundError:  # it is being forgotten at this moment
+            continue
         if len(rows) == sum(len(spans(one.text)) for one in own):  # else it is being replaced at this moment
             passages += own
             vectors.append(rows)

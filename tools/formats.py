@@ -26,7 +26,7 @@ from tools.channels import Channels
 from tools.errors import NeedsFields, UnreadableFile
 from tools.healing import heal_all
 from tools.recording import Recording
-from tools.safety import check_zip, existing, quiet, shown
+from tools.safety import MAX_VALUES, check_zip, existing, quiet, shown
 from tools.spirogram_files import spirogram_in
 from tools.tables import parse_csv
 from tools.vendors import find_vendor
@@ -87,6 +87,7 @@ def _read_zip(archive: zipfile.ZipFile, **given: Any) -> list[Recording]:
     """Every recording among the members; the rest is counted, a zip inside is not opened."""
     recordings: list[Recording] = []
     failures: list[UnreadableFile] = []
+    values = 0
     with tempfile.TemporaryDirectory() as folder:
         archive.extractall(folder)  # drops "..", drives and links
         files = [file for file in sorted(Path(folder).rglob("*")) if file.is_file() and not file.name.startswith(".")]
@@ -95,9 +96,16 @@ def _read_zip(archive: zipfile.ZipFile, **given: Any) -> list[Recording]:
             if (file.suffix != ".hea" and file.with_suffix("") in stems) or "__MACOSX" in file.parts:
                 continue
             try:
-                recordings += _read_one(existing(file), **given)
+                found = _read_one(existing(file), **given)
             except UnreadableFile as error:
                 failures.append(error)
+                continue
+            values += sum(one.signal.size for one in found)  # a small zip can name one signal a thousand times
+            if values > MAX_VALUES:
+                raise UnreadableFile(
+                    f"the recordings of the zip have more than {MAX_VALUES / 1e6:.0f} million values together: split it"
+                )
+            recordings += found
     if recordings and failures:
         note = f"{len(failures)} files of the zip are not recordings and were left out."
         recordings[0] = replace(recordings[0], warnings=(*recordings[0].warnings, note))

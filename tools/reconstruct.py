@@ -23,6 +23,7 @@ from tools.interpret import TALLEST_MV, height_mv
 from tools.recording import LEADS, Recording, write
 
 SHORTEST_S = 2.0
+LONGEST_S = 300.0  # each rebuilt sample is told with its band
 STEPS = 1000.0  # per mV, of a rebuilt lead in a file
 OVERLAP = 200  # samples at 100 Hz over which two windows fade into each other
 SIDES = {"inferior": ("II", "III", "aVF"), "lateral": ("I", "aVL", "V5", "V6"), "anterior": ("V2", "V3", "V4")}
@@ -81,6 +82,8 @@ def reconstructed(recording: Recording) -> Rebuilt:
     from encoders.vae import completed, opened
     from encoders.weights import MissingModel
 
+    if recording.duration_s > LONGEST_S:
+        raise UsageError(f"the recording is longer than {LONGEST_S / 60:g} min: cut out a part")
     usable, warnings = usable_leads(recording)
     try:
         net, factor = opened()

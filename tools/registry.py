@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tools.errors import UsageError
+from encoders.weights import MissingModel
+from tools.errors import MissingWeights, UsageError
 from tools.recording import Recording
 
+PATHS = ("figure", "record", "figures", "records")  # of files, in a result
 BY_HAND: Any = {"by_hand": True}  # a person gives it, never a language model
 
 
@@ -40,7 +42,7 @@ class PlotRecording(Arguments):
 
 class GenerateEcg(Arguments):
     prompt: str = Field(max_length=2000, description="the ECG in words")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
     count: int = Field(1, ge=1, le=32)
 
 
@@ -119,11 +121,20 @@ class Tool:
         if recording is not None and self.kinds and recording.kind not in self.kinds:
             raise UsageError(f"{self.name} takes {' or '.join(self.kinds)}, this recording is {recording.kind}")
         function = getattr(importlib.import_module(self.module), self.name)
-        return function(recording, checked, out, **more)
+        try:
+            return function(recording, checked, out, **more)
+        except MissingModel as error:
+            raise MissingWeights(str(error)) from None
 
     def sentences(self, result: dict[str, Any]) -> list[str]:
         """The result in words, one fact a sentence."""
         return importlib.import_module(self.module).sentences(result)
+
+
+def files(result: dict[str, Any]) -> list[str]:
+    """Paths that a result names."""
+    figures, records = (result.get(f"{key}s") or [result.get(key)] for key in ("figure", "record"))
+    return [path for path in (*figures, *records) if path]
 
 
 TOOLS: dict[str, Tool] = {

@@ -31,6 +31,8 @@ from tools.recording import META_FIELDS, Recording
 from tools.safety import MAX_LEADS, MAX_TEXT, RATE_HZ, check_count, check_size
 from tools.spirometry import from_flow_volume, volume_of_flow
 
+MOST_BYTES = 4 << 20  # eight blows of 15 s at 1,000 Hz take two; each byte costs some fifty of memory
+
 WORDS = {
     "time": "time t zeit temps tiempo elapsed seconds sec s ms",
     "volume": "volume vol volumen fvc",
@@ -79,7 +81,10 @@ def spirogram_in(
         ]
     if own := next((line for line in head if line.startswith(tables.OWN_LINE)), None):
         said = json.loads(own[len(tables.OWN_LINE) :])
-        return _ours(path, said) if said.get("kind") == "spirogram" and said.get("unit") == "L" else None
+        if said.get("kind") != "spirogram" or said.get("unit") != "L":
+            return None
+        check_size(path, MOST_BYTES, "a table of blows")
+        return _ours(path, said)
     separator = tables._separator([line for line in head if line.strip()])
     start = 0
     for line in head:
@@ -102,6 +107,7 @@ def spirogram_in(
     warnings: list[str] = []
     if start < len(head) and (units := _unit_row(tables._split(head[start], separator), known)):
         known, start = units, start + 1
+    check_size(path, MOST_BYTES, "a table of blows")
     table = _values(path, start, separator, len(known))
     known = _with_unit(known, unit)
     parts = _blows(known, table)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from agent import smollm2
-from tools.errors import EinthovenError
+from training import recipe
 from training.cards import write_card
 from training.copypaste_data import candidates, endpoint_judge, items, judged, pairs, twin
 from training.generation import opened
@@ -207,11 +206,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = arguments().parse_args()
-    try:
-        figures = train(args)
-    except EinthovenError as error:
-        print(f"copypaste: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    figures = train(args)
     write_card(args.out / "adapter_model.safetensors", card(args, figures))
     print(json.dumps(figures))
 
@@ -240,4 +235,4 @@ def card(args: argparse.Namespace, figures: dict[str, Any], recipe: str = "copyp
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

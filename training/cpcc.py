@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ import torch
 
 from agent.prompts import Message
 from encoders.weights import WEIGHTS
-from tools.errors import EinthovenError
 from tools.retrieval import STOP
+from training import recipe
 from training.copypaste_data import abstracts, cut
 from training.generation import Writer, opened
 
@@ -234,12 +233,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    try:
-        print(table(run(arguments().parse_args())))
-    except EinthovenError as error:
-        print(f"cpcc: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    print(table(run(arguments().parse_args())))
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

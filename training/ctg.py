@@ -32,6 +32,7 @@ from encoders.ctg import LEAST_KNOWN, SAMPLES, CtgNet, Scale, Shape, channels, s
 from tools.ctg_signal import Trace, heart_trace
 from tools.errors import UnreadableFile
 from tools.recording import read
+from training import recipe
 from training.cards import write_card
 from training.ctg_loss import loss_of, pseudo_labels
 
@@ -145,7 +146,7 @@ def fit(train: Records, validation: Records, args: argparse.Namespace) -> tuple[
     low, high = float(train.age_days.min()) - 3.5, float(train.age_days.max()) + 3.5
     state_file, first, best = args.out / "state.pt", 0, {"score": float("inf"), "epoch": 0}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         net.load_state_dict(state["net"]), optimiser.load_state_dict(state["optimiser"])
         rate.load_state_dict(state["rate"])
         first, best = state["epoch"], state["best"]
@@ -170,13 +171,13 @@ def fit(train: Records, validation: Records, args: argparse.Namespace) -> tuple[
         figures = judged(net.eval(), validation, seen)
         if figures["score"] < best["score"]:
             best = {**figures, "epoch": epoch + 1}
-            torch.save(net.state_dict(), args.out / "best.pt")
+            recipe.save(net.state_dict(), args.out / "best.pt")
         bar.set_postfix(loss=f"{loss.item():.2f}", **figures)
         state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "rate": rate.state_dict()}
-        torch.save(state | {"epoch": epoch + 1, "best": best}, state_file)
+        recipe.save(state | {"epoch": epoch + 1, "best": best}, state_file)
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
-    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
+    net.load_state_dict(recipe.load(args.out / "best.pt"))
     return net.eval(), best
 
 
@@ -283,4 +284,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

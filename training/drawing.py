@@ -29,7 +29,7 @@ from encoders.flow import opened as flow
 from encoders.sentence import embed
 from tools.drawing_words import phrases, sentence
 from tools.scp import statement
-from training import ptbxl
+from training import ptbxl, recipe
 from training.cards import write_card
 
 BATCH = 32
@@ -134,11 +134,11 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     for name, folds, count in (("train", ptbxl.TRAIN, args.prompts), ("held", ptbxl.VALIDATION, args.prompts // 8)):
         file = args.out / f"requests_{name}_{count}.pt"
         if file.exists():
-            sides.append(Requests(*torch.load(file, weights_only=True)))
+            sides.append(Requests(*recipe.load(file)))
             continue
         sets = label_sets(labelled.folds(*folds), codes)
         sides.append(requests(model, tokenizer, sets, codes, count, args.seed + (name == "held")))
-        torch.save(tuple(sides[-1]), file)
+        recipe.save(tuple(sides[-1]), file)
     known, held = sides
     net = Drawer(Shape(hidden=model.config.hidden_size))
     optimiser = torch.optim.AdamW(net.parameters(), args.lr, weight_decay=0.02)
@@ -198,4 +198,4 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

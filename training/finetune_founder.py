@@ -31,7 +31,7 @@ from encoders import founder
 from encoders.net1d import CLASSES, Net1D
 from tools.errors import EinthovenError, MissingWeights, UnreadableFile, UsageError
 from tools.recording import read
-from training import ptbxl
+from training import ptbxl, recipe
 from training.cards import write_card
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -155,7 +155,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     asked = {k: str(v) for k, v in vars(args).items() if k not in ("data", "out", "workers")}
     done, best = 0, {"macro": -1.0}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         if state["asked"] != asked:
             raise UsageError(f"{state_file} is of a run with other arguments; finish that one or remove the file")
         bare.load_state_dict(state["model"], strict=False)
@@ -181,8 +181,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
             (args.out / "partial").replace(tuned)
         moved = {name: value for name, value in bare.state_dict().items() if name in learning}
         state = {"model": moved, "optimiser": optimiser.state_dict(), "done": epoch + 1, "best": best, "asked": asked}
-        torch.save(state, args.out / "partial")
-        (args.out / "partial").replace(state_file)
+        recipe.save(state, state_file)
     if accelerator.is_main_process:
         state_file.unlink(missing_ok=True)
         write_card(tuned, card(args, best, [len(one) for one in sets]))
@@ -233,4 +232,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    recipe.run(main)

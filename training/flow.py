@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from encoders import identity, rhythm, vae
 from encoders.flow import Flow, Given, Shape
-from training import flow_data, ptbxl
+from training import flow_data, ptbxl, recipe
 from training.cards import write_card
 
 EMA = 0.995
@@ -97,7 +97,7 @@ def fit(
     steps = max(len(train) // args.batch, 1)
     state_file, first, figures = args.out / "state.pt", 0, {}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -129,7 +129,7 @@ def fit(
         if (epoch + 1) % PICTURE_EVERY == 0:
             drawn(averaged, args.out / "drawn.png")
         state = {"net": accelerator.unwrap_model(net).state_dict(), "mean": mean.state_dict(), "figures": figures}
-        torch.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1}, state_file)
+        recipe.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1}, state_file)
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
     return mean.module.cpu().eval(), figures  # type: ignore[return-value]
@@ -243,4 +243,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from training import recipe
+
 NAMES = {"FEV1": "fev1_l", "FVC": "fvc_l", "FEV1FVC": "fev1_fvc", "FEF2575": "fef2575_lps", "FEF75": "fef75_lps"}
 STEP = 0.25  # years between two values of a spline
 
@@ -93,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

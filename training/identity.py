@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from encoders import vae
 from encoders.identity import Identity, Shape
-from training import flow_data, ptbxl
+from training import flow_data, ptbxl, recipe
 from training.cards import write_card
 
 BATCH, LR, TEMPERATURE = 128, 1e-3, 0.07
@@ -61,8 +61,8 @@ def fit(known: flow_data.Latents, wording: flow_data.Words, args: argparse.Names
         figures = {"found": found(net.eval(), judge, wording), "of": len(judge.fold), "epoch": epoch + 1}
         if figures["found"] > best["found"]:
             best = figures
-            torch.save(net.state_dict(), args.out / "best.pt")
-    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
+            recipe.save(net.state_dict(), args.out / "best.pt")
+    net.load_state_dict(recipe.load(args.out / "best.pt"))
     return net.eval(), best
 
 
@@ -128,4 +128,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

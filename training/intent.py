@@ -30,7 +30,7 @@ from agent.looking import ACTION
 from agent.prompts import kind_of
 from encoders.weights import stored
 from tools.registry import MAKERS, TOOLS
-from training import tool_use_data
+from training import recipe, tool_use_data
 from training.cards import write_card
 from training.tool_use_texts import plain, told_apart
 from training.tool_use_written import FILES, written
@@ -134,7 +134,7 @@ def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any
     state_file, best_file, first = args.out / f"intent-state-{member}.pt", args.out / f"intent-best-{member}.pt", 0
     best: dict[str, Any] = {"right": 0.0}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         net.load_state_dict(state["net"], strict=False)
         optimiser.load_state_dict(state["optimiser"])
         first, best = state["epoch"], state["best"]
@@ -157,10 +157,10 @@ def train(args: argparse.Namespace, member: int) -> tuple[Network, dict[str, Any
         print(figures, flush=True)
         if figures["right"] >= best["right"]:
             best = figures
-            torch.save(learnt(net), best_file)
+            recipe.save(learnt(net), best_file)
         state = {"net": learnt(net), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
-        torch.save(state, state_file)
-    net.load_state_dict(torch.load(best_file, map_location="cpu", weights_only=True), strict=False)
+        recipe.save(state, state_file)
+    net.load_state_dict(recipe.load(best_file), strict=False)
     return net.cpu(), best
 
 
@@ -213,4 +213,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -28,7 +28,7 @@ from agent.prompts import soft_word
 from encoders.projector import Projector, Shape
 from encoders.projector import opened as opened_projector
 from tools.recording import LEADS
-from training import multimodal_data, ptbxl, tool_use_texts
+from training import multimodal_data, ptbxl, recipe, tool_use_texts
 from training.cards import write_card
 from training.multimodal_data import Known
 from training.tool_use import TARGETS, opened, save
@@ -174,7 +174,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     state_file = args.out / "state.pt"  # of this run alone; removed at its end
     first, best, seen = 0, float("inf"), None
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         set_peft_model_state_dict(model, state["adapter"])
         projector.load_state_dict(state["projector"])
         optimiser.load_state_dict(state["optimiser"])
@@ -210,7 +210,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             )
         state = {"adapter": get_peft_model_state_dict(model), "projector": projector.state_dict(), "best": best}
         state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "step": step + 1}
-        torch.save(state, state_file)
+        recipe.save(state, state_file)
     state_file.unlink(missing_ok=True)
     return {"validation_loss": best, "conversations": len(read), "patients": len(set(known.table.patient))}
 
@@ -271,4 +271,4 @@ def card(args: argparse.Namespace, figures: dict[str, Any], name: str) -> dict[s
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

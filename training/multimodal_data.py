@@ -24,7 +24,7 @@ from encoders import measures
 from encoders.projector import Features, features
 from encoders.reading import FILE, GROUPS, Reader
 from tools.recording import LEADS
-from training import ptbxl, reading, reading_data
+from training import ptbxl, reading, reading_data, recipe
 from training.multimodal_text import (
     BY_EYE,
     FAMILIES,
@@ -70,10 +70,10 @@ def prepared(root: Path, folder: Path, folds: tuple[int, ...], views: int = VIEW
     vectors = reading.measured(table, folder / "measures.npz")
     reader, file = Reader(FILE), folder / f"views_{'_'.join(map(str, folds))}_{views}.pt"
     if file.exists():
-        kept = torch.load(file, weights_only=True)
+        kept = recipe.load(file)
     else:
         kept = encoded(reader, table, views, seed)
-        torch.save(kept, file)
+        recipe.save(kept, file)
     logits = {group: kept[group].numpy() for group in GROUPS}
     p = reader.fused(logits, None)
     decided = [decisions(reader, {group: p[group][i] for group in GROUPS}) for i in range(len(table) * views)]

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from encoders import novelty, vae
-from training import ptbxl
+from training import ptbxl, recipe
 from training.cards import write_card
 
 PERCENTILE = 1
@@ -64,4 +64,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

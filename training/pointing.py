@@ -19,14 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
 from agent import smollm2
 from agent.copypaste import asked
-from tools.errors import EinthovenError
-from training import copypaste
+from training import copypaste, recipe
 from training.cards import write_card
 from training.claims import claims
 from training.copypaste_data import Item, from_handbook, turnable
@@ -86,11 +84,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = arguments().parse_args()
-    try:
-        figures = train(args)
-    except EinthovenError as error:
-        print(f"pointing: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    figures = train(args)
     write_card(args.out / "adapter_model.safetensors", card(args, figures))
     print(json.dumps(figures))
 
@@ -106,4 +100,4 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from encoders.ppg import FAST, SLOW, PpgToEcg, Shape, contrast, levelled
 from tools import pulse
-from training import ppg_data
+from training import ppg_data, recipe
 from training.cards import write_card
 from training.ppg_data import Record
 
@@ -97,7 +97,7 @@ def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict
     state_file, first = args.out / "state.pt", 0
     figures: dict[str, Any] = {"windows": counts} | ({"threshold": args.settled} if args.settled else {})
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -135,7 +135,7 @@ def fit(records: list[Record], args: argparse.Namespace) -> tuple[PpgToEcg, dict
         figures |= judged(averaged, judge, checks, flows)
         print(f"epoch {epoch + 1}: {figures}", flush=True)
         state = {"net": accelerator.unwrap_model(net).state_dict(), "mean": mean.state_dict(), "figures": figures}
-        torch.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1}, state_file)
+        recipe.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1}, state_file)
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
     return mean.module.cpu().eval(), figures  # type: ignore[return-value]
@@ -266,4 +266,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from tools.errors import UsageError
 from tools.quality import FEATURES, lead_features, pooled
 from tools.recording import LEADS, read
+from training import recipe
 from training.cards import write_card
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # C of the logistic regression
@@ -127,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -31,7 +31,7 @@ from encoders import measures
 from encoders.reading import GROUPS, Reader, combined
 from encoders.reading_net import ReadingNet, Shape
 from tools.recording import LEADS, Recording
-from training import ptbxl, reading_data, reading_fusion, reading_teacher, reading_trees
+from training import ptbxl, reading_data, reading_fusion, reading_teacher, reading_trees, recipe
 from training.cards import write_card
 from training.figures import LEAST, macro
 
@@ -44,11 +44,18 @@ TAUGHT = 0.5  # share of the trees' opinion in what the network learns; the rest
 def main() -> None:
     args = arguments().parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=args.cpu)
     table = ptbxl.load(args.data)
-    vectors = measured(table, args.out / "measures.npz")
     chosen = learnt(table)
-    booster = trees(table, vectors, chosen, args.seed)
-    net = fit(*lessons(table, vectors, chosen, booster, args), chosen, args)
+    with accelerator.main_process_first():  # the others find what it has measured
+        vectors = measured(table, args.out / "measures.npz")
+        booster = trees(table, vectors, chosen, args.seed)
+        learns_from = lessons(table, vectors, chosen, booster, args)
+    net = fit(*learns_from, chosen, args, accelerator)
+    if not accelerator.is_main_process:
+        return
     figures = finish(table, vectors, chosen, net, booster, args)
     write_card(args.out / "reading.safetensors", card(args, table, chosen, figures))
     print(json.dumps(figures))
@@ -69,7 +76,9 @@ def measured(table: ptbxl.Table, file: Path) -> np.ndarray:
     todo = np.array([i for i, record in enumerate(table.record) if _key(record) not in known], int)
     for some in np.array_split(todo, -(-len(todo) // 400) or 1) if len(todo) else ():
         known |= zip((_key(table.record[i]) for i in some), measure_all(table.rows(some)), strict=True)
-        np.savez(file, record=list(known), vector=np.stack(list(known.values())))
+        beside = file.with_name(f"partial-{file.name}")  # whoever stops amid it finds what was there
+        np.savez(beside, record=list(known), vector=np.stack(list(known.values())))
+        beside.replace(file)
     return np.stack([known[_key(record)] for record in table.record])
 
 
@@ -116,11 +125,10 @@ def joined(table: ptbxl.Table, chosen: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([table.labels[group][:, columns] for group, columns in chosen.items()], axis=1)
 
 
-def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], args: argparse.Namespace) -> ReadingNet:
+def fit(
+    train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], args: argparse.Namespace, accelerator: Any
+) -> ReadingNet:
     """The network after `args.epochs` epochs; its running mean."""
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(cpu=args.cpu)
     torch.manual_seed(args.seed)
     shape = Shape(**{group: len(columns) for group, columns in chosen.items()})
     net = ReadingNet(shape)
@@ -132,7 +140,7 @@ def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], arg
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=max(args.epochs * steps, 1))
     state_file, first = args.out / "state.pt", 0
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         net.load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -152,6 +160,7 @@ def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], arg
             target = {group: values[rows].to(accelerator.device) for group, values in targets.items()}
             loss = step_loss(ready.train(), train, rows, target, scale, rng, accelerator.device)
             accelerator.backward(loss)
+            scale.grad = accelerator.reduce(scale.grad, "mean")  # it is no part of what several GPUs keep alike
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             schedule.step()
@@ -160,8 +169,10 @@ def fit(train: ptbxl.Table, soft: np.ndarray, chosen: dict[str, np.ndarray], arg
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if accelerator.is_main_process:
             state = {"net": net.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save(state | {"schedule": schedule.state_dict(), "epoch": epoch + 1, "scale": scale.data}, state_file)
-    state_file.unlink(missing_ok=True)
+            state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1, "scale": scale.data}
+            recipe.save(state, state_file)
+    if accelerator.is_main_process:
+        state_file.unlink(missing_ok=True)
     averaged: ReadingNet = mean.module.cpu()  # type: ignore[assignment]
     settle(averaged, train, args.seed)
     return averaged.eval()
@@ -297,4 +308,4 @@ def card(args: argparse.Namespace, table: ptbxl.Table, chosen: dict[str, np.ndar
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

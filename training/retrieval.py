@@ -19,6 +19,7 @@ from sklearn.model_selection import KFold
 from tqdm import tqdm
 
 from tools import retrieval
+from training import recipe
 
 DATA = Path(__file__).parent / "data"
 FIRST = 15  # passages of a question that the fit sees
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

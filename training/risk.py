@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from encoders.risk import RiskModel, packed
 from tools.errors import EinthovenError, UsageError
 from tools.risk_inputs import ENCODERS
-from training import risk_cohort, risk_figures, risk_models
+from training import recipe, risk_cohort, risk_figures, risk_models
 from training.cards import write_card
 from training.risk_models import Data, Fitted
 
@@ -214,4 +214,4 @@ def _quantiles(values: np.ndarray, at: tuple[float, ...]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    recipe.run(main)

@@ -22,6 +22,7 @@ import pandas as pd
 import wfdb
 
 from tools.errors import UsageError
+from training import recipe
 
 EVENT_RHYTHMS = ("VT", "VFL", "VF", "VFIB")
 NOISE_RHYTHMS = ("NOISE", "ASYS")
@@ -168,4 +169,4 @@ def overlap(start_s: float, stop_s: float, spans: list[Span]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tools.errors import UnreadableFile
+from training import recipe
 
 OLDEST = 90.0  # over 89 is written as 300
 
@@ -60,4 +61,4 @@ def cohort(data: Path, event: str = "PVC", most: int = 600, noise: bool = False)
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

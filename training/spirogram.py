@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from encoders.spiro import Shape, SpiroNet, prepared
+from training import recipe
 from training import spirogram_data as data
 from training.cards import write_card
 from training.figures import auroc
@@ -75,7 +76,7 @@ def fit(people: pd.DataFrame, curves: data.Curves, args: argparse.Namespace) -> 
     optimiser = torch.optim.AdamW(net.parameters(), LR, weight_decay=0.01)
     steps, state_file, first, best = len(train) // args.batch, args.out / "state.pt", 0, {"auroc": 0.0}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         first, best = state["epoch"], state["best"]
@@ -100,11 +101,11 @@ def fit(people: pd.DataFrame, curves: data.Curves, args: argparse.Namespace) -> 
         figures = {"auroc": round((whole + early) / 2, 4), "whole": round(whole, 4), "cut": round(early, 4)}
         if figures["auroc"] > best["auroc"]:
             best = {**figures, "epoch": epoch + 1}
-            torch.save(net.state_dict(), args.out / "best.pt")
+            recipe.save(net.state_dict(), args.out / "best.pt")
         print(f"epoch {epoch + 1}: {figures} best {best}", flush=True)
         state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}
-        torch.save(state, state_file)
-    net.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
+        recipe.save(state, state_file)
+    net.load_state_dict(recipe.load(args.out / "best.pt"))
     net.eval()
     calibrate(net, data.varied(np.random.default_rng(args.seed), curves.volume[chosen], curves.zero_s[chosen]), truth)
     return net, best
@@ -169,4 +170,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -33,6 +33,7 @@ from encoders.spiro_projector import TOKENS, WHOLE, Features, Shape, SpiroProjec
 from tools import gli
 from tools.errors import UsageError
 from tools.spirometry import measure
+from training import recipe
 from training import spirogram_data as data
 from training.cards import write_card
 from training.multimodal import Example, batches, loss_of
@@ -175,7 +176,7 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=len(plan) + 1, pct_start=0.1)
     state_file, first, best, kept = args.out / "state.pt", 0, float("inf"), projector.state_dict()
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         projector.load_state_dict(state["projector"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -198,7 +199,7 @@ def train(args: argparse.Namespace) -> tuple[SpiroProjector, float, dict[str, An
         if mean < best:
             best, kept = mean, {name: value.clone() for name, value in projector.state_dict().items()}
         state = {"projector": projector.state_dict(), "kept": kept, "best": best, "step": step + 1}
-        torch.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, state_file)
+        recipe.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, state_file)
     projector.load_state_dict(kept)
     figures = {"validation_loss": round(best, 4), "conversations": args.talks, "people": len(set(known.row.tolist()))}
     return projector.cpu().eval(), threshold, figures
@@ -243,4 +244,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from agent import drawing, smollm2
+from training import recipe
 from training.cards import write_card
 from training.tool_use_texts import conversations, encode
 from training.tool_use_written import FILES
@@ -117,7 +118,7 @@ def fitted(model: Any, learnt: list[Encoded], judging: list[Encoded], args: argp
     state_file = args.out / "state.pt"  # of this run alone; removed at its end
     first, best, seen = 0, float("inf"), 0.0
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         set_peft_model_state_dict(model, state["adapter"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -141,7 +142,7 @@ def fitted(model: Any, learnt: list[Encoded], judging: list[Encoded], args: argp
             best = mean
             save(model, args.out, depth // 2)
         state = {"adapter": get_peft_model_state_dict(model), "optimiser": optimiser.state_dict(), "best": best}
-        torch.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, state_file)
+        recipe.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, state_file)
     state_file.unlink(missing_ok=True)
     return {"validation_loss": best, "examples": len(learnt) + len(judging)}
 
@@ -220,4 +221,4 @@ def card(args: argparse.Namespace, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)

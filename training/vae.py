@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from encoders.vae import DRAWS, Shape, Vae, opened
 from tools.recording import LEADS
-from training import ptbxl, vae_data
+from training import ptbxl, recipe, vae_data
 from training.cards import write_card
 
 EMA = 0.995
@@ -112,7 +112,7 @@ def fit(
     known = only(INTO, len(validation), validation.shape[2])
     state_file, first, best = args.out / "state.pt", 0, {"pcc": -1.0}
     if state_file.exists():
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
+        state = recipe.load(state_file)
         accelerator.unwrap_model(net).load_state_dict(state["net"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -144,15 +144,15 @@ def fit(
         figures = judged(averaged, validation, known)
         if figures["pcc"] > best["pcc"]:
             best = {**figures, "epoch": epoch + 1}
-            torch.save(averaged.state_dict(), args.out / "best.pt")
+            recipe.save(averaged.state_dict(), args.out / "best.pt")
             drawn(averaged, validation, known, args.out / "validation.png")
         print(f"epoch {epoch + 1}: {figures} best {best}", flush=True)
         state = {"net": accelerator.unwrap_model(net).state_dict(), "mean": mean.state_dict()}
-        torch.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}, state_file)
+        recipe.save(state | {"optimiser": optimiser.state_dict(), "epoch": epoch + 1, "best": best}, state_file)
         if args.minutes and time.monotonic() - began > 60 * args.minutes:
             break
     kept = Vae(Shape())
-    kept.load_state_dict(torch.load(args.out / "best.pt", map_location="cpu", weights_only=True))
+    kept.load_state_dict(recipe.load(args.out / "best.pt"))
     return kept.eval(), best
 
 
@@ -263,4 +263,4 @@ def arguments() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    recipe.run(main)
