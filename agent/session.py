@@ -43,7 +43,9 @@ class Session:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise UsageError(f"{self.folder} cannot be made ({error.strerror}); EINTHOVEN_DATA_FOLDER moves it") from None
+            raise UsageError(
+                f"{self.folder} cannot be made ({error.strerror}); EINTHOVEN_DATA_FOLDER moves it"
+            ) from None
         self._stop = False
         self._control: tuple[str, ...] = getattr(llm, "control", ())
         self._database = sqlite3.connect(self.folder / "memory.sqlite", check_same_thread=False)

@@ -109,6 +109,7 @@ def test_a_flat_lead_is_not_used_but_rebuilt(real):
     [
         (lambda r: r, "nothing to rebuild"),
         (lambda r: replace(only(r, "II"), signal=r.signal[1:2, :1000]), "too short"),
+        (lambda r: replace(only(r, "II"), signal=np.tile(r.signal[1:2], 40)), "longer than 5 min"),
         (lambda r: replace(only(r, "II", "V1"), signal=np.zeros((2, 5000), np.float32)), "no lead is usable"),
         (lambda r: replace(only(r, "II"), signal=r.signal[1:2] * 1000), "microvolt"),
         (lambda r: replace(only(r, "II"), unit="V"), "unit"),
