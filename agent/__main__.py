@@ -8,12 +8,16 @@ a file that cannot be read, is one line on standard error and an exit status: 2 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tools.errors import EinthovenError, MissingWeights, UnreadableFile, UsageError
+
+if TYPE_CHECKING:
+    from tools.recording import Recording
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,13 +34,7 @@ def parser() -> Parser:
     chat.add_argument("--port", type=int, default=7860)
     chat.add_argument("--llm", help=LLM_HELP)
 
-    ask = commands.add_parser("ask", help="one question about recordings, without a page")
-    ask.add_argument("question")
-    ask.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    ask.add_argument("--json", action="store_true", help="answer, tools, citations, files and session as JSON")
-    ask.add_argument("--session", help="go on with a conversation of that name")
-    ask.add_argument("--llm", help=LLM_HELP)
-    file_arguments(ask)
+    ask_arguments(commands.add_parser("ask", help="one question about recordings, without a page"))
 
     tools = commands.add_parser("tools", help="list the tools")
     tools.add_argument("--json", action="store_true", help="with JSON schemas of their arguments")
@@ -61,6 +59,16 @@ def parser() -> Parser:
 LLM_HELP = "a Hugging Face id or folder, or http://HOST:PORT/v1#MODEL; default: SmolLM2-135M with the project's adapter"
 
 
+def ask_arguments(of: Parser) -> Parser:
+    of.add_argument("question")
+    of.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    of.add_argument("--json", action="store_true", help="answer, tools, citations, files and session as JSON")
+    of.add_argument("--session", help="go on with a conversation of that name")
+    of.add_argument("--llm", help=LLM_HELP)
+    file_arguments(of)
+    return of
+
+
 def file_arguments(of: argparse.ArgumentParser) -> None:
     of.add_argument("--fs-hz", type=float, help="samples a second, for files that do not say")
     of.add_argument("--unit", help="mV, uV, …, for files that do not say")
@@ -68,11 +76,16 @@ def file_arguments(of: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a dash shows "?"
     try:
         if words[:1] == ["call"]:  # the arguments depend on the tool
             from agent import call
 
             return call.main(words[1:])
+        if words[:1] == ["ask"]:  # options may stand between the question and the files
+            return ask(ask_arguments(Parser(prog="einthoven ask")).parse_intermixed_args(words[1:]))
         args = parser().parse_args(words)
         return COMMANDS[args.command](args)
     except EinthovenError as error:
@@ -84,6 +97,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
+def opened(file: Path, args: argparse.Namespace, kind: str | None) -> list[Recording]:
+    """The recordings of a file that a person named; what is wrong with it is said with the name they typed."""
+    from tools.recording import read
+    from tools.safety import NAMELESS, shown
+
+    try:
+        return read(file, fs_hz=args.fs_hz, unit=args.unit, kind=kind)
+    except UnreadableFile as error:
+        if shown(file) == NAMELESS:
+            error.args = (str(error).replace(NAMELESS, f'"{file}"', 1),)
+        raise
+
+
 def chat(args: argparse.Namespace) -> int:
     from agent import page
 
@@ -93,9 +119,8 @@ def chat(args: argparse.Namespace) -> int:
 
 def ask(args: argparse.Namespace) -> int:
     from agent.session import Session
-    from tools.recording import read
 
-    found = [one for file in args.files for one in read(file, fs_hz=args.fs_hz, unit=args.unit, kind="all")]
+    found = [one for file in args.files for one in opened(file, args, "all")]
     from agent import llm
 
     session = Session(llm.load(args.llm), args.session)

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.__main__ import Parser, file_arguments
+from agent.__main__ import Parser, file_arguments, opened
 from tools.errors import EinthovenError, UnreadableFile, UsageError
-from tools.recording import Recording, read
+from tools.recording import Recording
 from tools.registry import TOOLS, Tool, files, find
 
 PYTHON = {"integer": int, "number": float}
@@ -61,7 +61,7 @@ def alone(tool: Tool, args: Any, given: dict[str, Any]) -> int:
     """One file or none: errors end the command."""
     recordings: list[Recording | None] = []
     if args.files:
-        recordings += read(args.files[0], fs_hz=args.fs_hz, unit=args.unit, kind=tool.reads)
+        recordings += opened(args.files[0], args, tool.reads)
     _make(args.out)
     for recording in recordings or [None]:
         result = tool.run(recording, given, args.out)
@@ -76,8 +76,7 @@ def each(tool: Tool, file: Path, args: Any, given: dict[str, Any]) -> list[dict[
     """The results for the recordings of one file, or its error."""
     try:
         _make(args.out)
-        found = read(file, fs_hz=args.fs_hz, unit=args.unit, kind=tool.reads)
-        return [tool.run(recording, given, args.out) for recording in found]
+        return [tool.run(recording, given, args.out) for recording in opened(file, args, tool.reads)]
     except EinthovenError as error:
         return [{"error": str(error)}]
     except Exception as error:  # a defect must not end the other files; its kind helps to report it

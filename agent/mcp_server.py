@@ -7,6 +7,7 @@ behind ids, this server is run by the user's own client on the user's own files:
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def run() -> None:
+    if sys.stdin is None:
+        raise UsageError("mcp speaks over standard input, which is closed")
     server: Server = Server("einthoven", version=version("einthoven"), on_list_tools=list_tools, on_call_tool=call_tool)
 
     async def serve() -> None:

@@ -57,9 +57,9 @@ def _derived(measured: dict[str, Any], rows: dict[str, dict[str, Any]], rr: dict
     p_waves, regularity = measured.get("p_waves"), rr.get("regularity")
     turn = _number(measured.get("qrs_axis_deg")) - _number(measured.get("t_axis_deg"))
     return [
-        np.nan if p_waves is None else float(p_waves == "absent"),
+        np.nan if p_waves is None else float(p_waves != "present"),
         np.nan if regularity is None else float(str(regularity).startswith("irregular")),
-        _number(measured.get("paced")),
+        np.nan if p_waves is None else float(bool(measured.get("paced"))),
         _number(ectopic.get("ventricular")) / beats,
         _number(ectopic.get("supraventricular")) / beats,
         abs((turn + 180) % 360 - 180),

@@ -155,7 +155,7 @@ def test_file_names_do_not_carry_instructions(tmp_path):
 def test_header_of_a_hundred_billion_samples(tmp_path):
     (tmp_path / "p.dat").write_bytes(b"\0" * 2000)
     (tmp_path / "p.hea").write_bytes(header("p 1 360 100000000000"))
-    assert "promises 1e+11 samples, the signal file holds 1000" in one_line(tmp_path / "p")
+    assert "promises 100,000,000,000 samples, the signal file holds 1000" in one_line(tmp_path / "p")
     (tmp_path / "p.hea").write_bytes(header("p 1 360 1000", "p.dat 16x100000000 200 16 0 0 0 0 I"))
     assert "holds 0" in one_line(tmp_path / "p")
 

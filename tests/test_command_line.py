@@ -68,6 +68,12 @@ def test_an_error_is_one_line_and_a_status(capsys, words, status, said):
     assert said in err
 
 
+def test_a_file_is_called_as_it_was_typed(capsys, tmp_path):
+    missing = tmp_path / "my other ECG.csv"
+    assert f'"{missing}" is not there' in run(capsys, "call", "measure_ecg", missing)[2]
+    assert f'"{missing}" is not there' in run(capsys, "ask", "heart rate?", "--json", missing)[2]  # options between
+
+
 def test_tools_are_listed_with_their_schemas(capsys):
     listed = json.loads(run(capsys, "tools", "--json")[1])
     assert [one["name"] for one in listed] == list(TOOLS)

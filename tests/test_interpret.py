@@ -165,6 +165,29 @@ def test_no_set_of_probabilities_contradicts_itself(probabilities, rate):
     assert all(probabilities[code] >= 0.5 for code in found)
 
 
+def certainty(measured, **statement):
+    found = resolve({"statement": statement}, {}, {}, measured)
+    return {finding.code: finding.certainty for finding in found}
+
+
+def test_the_measurement_may_forbid_to_be_sure(measured):
+    sure = certainty(measured, NORM=0.9, SR=0.9)
+    assert sure == {"NORM": "likely", "SR": "likely"}
+    suspected = {**measured, "p_waves": "absent", "pr_ms": None, "atrial_fibrillation_suspected": True}
+    assert certainty(suspected, NORM=0.9) == {"NORM": "uncertain"}
+    assert certainty({**measured, "p_axis_deg": 161}, SR=0.9) == {"SR": "uncertain"}
+    assert "1AVB" in certainty(measured, **{"1AVB": 0.9})
+    assert "1AVB" not in certainty(suspected, **{"1AVB": 0.9})
+
+
+def test_a_narrow_tachycardia_that_is_no_sinus_rhythm_cannot_wait(measured):
+    fast = {**measured, "heart_rate_bpm": 172}
+    (found,) = [one for one in resolve({}, {}, {}, fast) if one.code == "SVTAC"]
+    assert (found.urgent, found.certainty) == (True, "uncertain")
+    flutter = resolve({"statement": {"AFLT": 0.9}}, {}, {}, fast)
+    assert [one.code for one in flutter if one.urgent] == ["AFLT"]
+
+
 @pytest.fixture(scope="module")
 def measured(plain):
     return measure_ecg(plain)

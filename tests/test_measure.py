@@ -164,6 +164,26 @@ def test_a_long_recording_at_any_rate(fs_hz: float) -> None:
     assert measure_ecg(synthetic.ecg(fs_hz=fs_hz, seconds=40.0).recording)["heart_rate_bpm"] == 72
 
 
+def test_what_cannot_be_told_is_not_denied() -> None:
+    without_p = synthetic.ecg(pr_ms=None).recording
+    alone = replace(without_p, signal=without_p.signal[1:2], leads=("II",))
+    assert measure_ecg(without_p)["p_waves"] == "absent"
+    assert measure_ecg(alone)["p_waves"] == "not found"
+    assert measure_ecg(without_p)["paced"] is False
+    slow = synthetic.ecg(fs_hz=50).recording
+    result = measure_ecg(slow)
+    assert result["paced"] is None  # a spike may lie between two samples
+    assert result["heart_rate_bpm"] == 72
+    assert all(result[key] is None for key in INTERVALS)
+    assert any("50 samples a second are too few" in warning for warning in result["warnings"])
+
+
+def test_a_regular_rhythm_is_no_fibrillation_however_wide_its_beats() -> None:
+    result = measure_ecg(synthetic.ecg(qrs_ms=300, qt_ms=520, pr_ms=None, rate_bpm=60).recording)
+    assert result["heart_rate_bpm"] == 60
+    assert not any("fibrillation" in warning for warning in result["warnings"])
+
+
 @pytest.mark.parametrize("name", ["asystole", "one second", "missing", "noise"])
 def test_nothing_is_invented(name: str) -> None:
     rng = np.random.default_rng(0)

@@ -104,6 +104,17 @@ def test_a_flat_lead_is_not_used_but_rebuilt(real):
     assert any("V1 (flat)" in warning for warning in made.warnings)
 
 
+def test_where_no_lead_recorded_nothing_is_made(real):
+    signal = real.signal.copy()
+    signal[:, 1500:2500] = np.nan
+    made = reconstructed(only(replace(real, signal=signal), "II", "V1", "V5"))
+    assert np.isnan(made.recording.signal[:, 1500:2500]).all()
+    assert np.isfinite(made.recording.signal[:, :1500]).all()
+    assert any(f"Nothing was recorded for {1000 / real.fs_hz:.1f} s" in warning for warning in made.warnings)
+    with pytest.raises(UsageError, match="nothing to rebuild"):
+        reconstructed(replace(real, signal=signal))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -56,6 +56,21 @@ def test_one_blow_in_many_dialects(tmp_path, content):
         assert told[key] == pytest.approx(getattr(TRUTH, key), rel=0.015), key
 
 
+def test_what_a_lung_did_in_a_hole_is_not_told(tmp_path):
+    holed = np.where((TIME > 0.5) & (TIME < 1.5), np.nan, VOLUME)
+    for content in (
+        table("time (s),volume (L)", TIME, holed),
+        table("time (s),volume (L)", TIME[np.isfinite(holed)], VOLUME[np.isfinite(holed)]),
+        table("sample,volume (L)", np.arange(len(TIME)), holed),
+    ):
+        with pytest.raises(UnreadableFile, match=r"a hole of 1\.0 s"):
+            one(tmp_path, content, fs_hz=100)
+    two = one(tmp_path, table("time (s),volume 1 (L),volume 2 (L)", TIME, holed, VOLUME))
+    assert len(two.leads) == 1
+    assert "Manoeuvre 1 of the file has a hole" in two.warnings[0]
+    assert measure(two.signal[0], two.fs_hz)["fev1_l"] == pytest.approx(TRUTH.fev1_l, rel=0.015)
+
+
 def test_several_blows_in_columns_below_each_other_and_with_a_time_that_starts_again(tmp_path):
     short = VOLUME[:700]
     padded = np.r_[short, np.full(len(VOLUME) - 700, np.nan)]

@@ -5,7 +5,7 @@ import pytest
 import vendor_files as files
 from test_recording import INJECTION, VALUES, one
 
-from tools.errors import NeedsFields
+from tools.errors import NeedsFields, UnreadableFile
 from tools.recording import LEADS, read
 
 TABLE = np.round(np.random.default_rng(2).normal(size=(400, 3)), 3)  # (samples, leads) mV
@@ -87,6 +87,19 @@ def test_gaps_in_a_table_are_missing(tmp_path):
 )
 def test_the_rate_above_a_table_is_that_of_the_samples(tmp_path, above, fs_hz):
     assert one(tmp_path, (above + table()).encode(), unit="mV").fs_hz == fs_hz
+
+
+def test_times_with_a_date(tmp_path):
+    rows = "".join(f"2024-01-01T10:00:{n / 100:06.3f},{n % 9},{n % 5}\n" for n in range(300))
+    found = one(tmp_path, ("timestamp,I (mV),II (mV)\n" + rows).encode())
+    assert (found.fs_hz, found.leads) == (100, ("I", "II"))
+
+
+def test_too_many_columns_are_counted(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(300, 200))
+    text = ",".join(f"c{n} (mV)" for n in range(200)) + "\n" + "\n".join(",".join(f"{v:.3f}" for v in r) for r in rows)
+    with pytest.raises(UnreadableFile, match="200"):
+        one(tmp_path, text.encode(), fs_hz=250)
 
 
 def test_a_filter_is_no_rate(tmp_path):

@@ -38,7 +38,9 @@ def parse_npz(path: Path) -> Channels:
     key = "signal" if "signal" in arrays else numeric[0] if len(numeric) == 1 else None
     if key is None:
         raise UnreadableFile("the NPZ has no array named signal: save it with the keys signal, fs_hz, leads, unit")
-    leads = next((arrays[name] for name in ("leads", "sig_name", "names") if name in arrays), np.array([], "U1"))
+    leads = next(
+        (arrays[name] for name in ("leads", "lead_names", "sig_name", "names") if name in arrays), np.array([], "U1")
+    )
     names = [str(name) for name in np.atleast_1d(leads)] if leads.dtype.kind == "U" else []
     found = _from_array(arrays[key], names)
     found.believe(_said(arrays))

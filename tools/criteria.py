@@ -21,6 +21,7 @@ from tools import criteria_ischaemia as ischaemia
 from tools.criteria_ischaemia import ANTERIOR, EVERY, INFERIOR, LATERAL, SEPTAL, infarction, with_posterior
 from tools.criteria_view import AHA, Evidence, View, say
 from tools.limits import ADULT_YEARS
+from tools.measure_words import NO_QRS
 
 SIDE = ("V5", "V6")
 AGELESS = frozenset({"AFIB", "PACE", "PVC", "PAC", "PRC(S)", "SVARR", "BIGU", "TRIGU", "2AVB", "VFIB"})
@@ -49,7 +50,7 @@ def normal(view: View) -> Evidence:
 def flutter_or_fibrillation_of_ventricles(view: View) -> Evidence:
     """VFIB: no QRS to be told apart."""
     found = Evidence()
-    if any("no QRS stands out" in warning for warning in view["warnings"] or ()):
+    if any(NO_QRS in warning for warning in view["warnings"] or ()):
         found.say(True, "No QRS stands out from the signal.")
     return found
 

@@ -30,7 +30,7 @@ def _rate(view: View, low: int | None, high: int | None) -> Evidence:
 
 def _p_waves(view: View, wanted: str) -> Evidence:
     found = Evidence()
-    if view["p_waves"] is not None:
+    if view["p_waves"] in ("present", "absent"):
         found.say(view["p_waves"] == wanted, f"P waves are {view['p_waves']}.")
     return found
 

@@ -51,7 +51,7 @@ def _locate(path: str | Path) -> Path:
     if not file.is_file():
         header = existing(file.with_name(file.name + ".hea"))
         if not header.is_file():
-            raise UnreadableFile(f"there is no file {shown(file)}: check the path")
+            raise UnreadableFile(f"{shown(file)} is not there: check the path")
         return header
     header = file.with_suffix(".hea")
     return header if file.suffix.lower() in (".dat", ".mat") and header.is_file() else file

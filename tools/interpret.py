@@ -171,6 +171,8 @@ def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict, measured
     """
     found = {}
     spoken_for = {code for code, key, limit in SIGNS if (measured.get(key) or 0) > limit}
+    if measured["atrial_fibrillation_suspected"]:
+        spoken_for.add("AFIB")
     for code in ASKED_FOR:
         if code in spoken_for:
             continue

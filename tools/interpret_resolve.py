@@ -40,6 +40,9 @@ EXCLUDE = [
     {"LVOLT", "LVH", "VCLVH", "HVOLT"},
 ]  # sets of which one stays, the most probable
 WITHOUT_P = ("AFIB", "AFLT")
+NEED_PR = ("1AVB", "LPR")
+SINUS_AXIS_DEG = (-60, 135)  # of P: one sinus rhythm in three hundred of PTB-XL lies outside
+FAST_BPM = 150  # of a resting adult: none of PTB-XL's sinus tachycardias is so fast
 NEED_P = ("1AVB", "2AVB", "LPR", "_AVB", "SARRH", "LAO/LAE", "RAO/RAE", "PAC")
 HARMLESS = frozenset({"NORM", "SR", "SARRH", "SBRAD", "STACH"})  # may stand beside a normal ECG
 OF_LIMBS = frozenset(
@@ -78,6 +81,9 @@ def resolve(
     chosen = _candidates(probabilities, thresholds)
     rate = measured.get("heart_rate_bpm")
     chosen = {code: entry for code, entry in chosen.items() if _rate_allows(code, rate)}
+    if measured.get("p_waves") == "absent":  # what is judged by PR has nothing to be judged by
+        chosen = {code: entry for code, entry in chosen.items() if code not in NEED_PR}
+    doubtful = {*doubtful, *_not_sinus(measured)}
     _one_rhythm(chosen)
     if chosen.keys() & set(WITHOUT_P):
         for code in NEED_P:
@@ -93,6 +99,14 @@ def resolve(
     if any(finding.urgent for finding in found.values()):
         found.pop("NORM", None)
     return sorted(found.values(), key=_pressing)
+
+
+def _not_sinus(measured: dict[str, Any]) -> set[str]:
+    """Codes that the measurement forbids to be sure of: a heart that fibrillates, or P waves from elsewhere."""
+    if measured.get("atrial_fibrillation_suspected"):
+        return {"NORM", "SR", *OF_SINUS}
+    axis = measured.get("p_axis_deg")
+    return {"SR", *OF_SINUS} if axis is not None and not SINUS_AXIS_DEG[0] <= axis <= SINUS_AXIS_DEG[1] else set()
 
 
 def _normal_or_not(found: dict[str, Finding]) -> None:
@@ -220,6 +234,14 @@ def urgent(measured: dict[str, Any]) -> dict[str, list[str]]:
         raised["LNGQT"] = criteria.evidence("LNGQT", measured).speaks_for
     if rate is not None and rate > 120 and view["atrial_fibrillation_suspected"]:
         raised["AFIB"] = criteria.evidence("AFIB", measured).speaks_for
+    if (
+        rate is not None
+        and rate >= FAST_BPM
+        and not wide
+        and qrs is not None
+        and not view["atrial_fibrillation_suspected"]
+    ):
+        raised["SVTAC"] = criteria.evidence("SVTAC", measured).speaks_for
     elevation = criteria_ischaemia.st_elevation(view).speaks_for
     if elevation and not wide and not view["paced"] and criteria_ischaemia.reciprocal(view):
         raised["STE_"] = elevation
@@ -245,7 +267,10 @@ def _raise(
             found[old.code] = replace(old, urgent=True, evidence=said)
         if acute:
             return
-    if code in ("AFIB", "VTACH", "VFIB"):  # two rhythms at a time would contradict each other
+    if code == "SVTAC" and (named := [other for other in ("AFIB", "AFLT", "PSVT") if other in found]):
+        found[named[0]] = replace(found[named[0]], urgent=True)
+        return
+    if code in ("AFIB", "VTACH", "VFIB", "SVTAC"):  # two rhythms at a time would contradict each other
         for other in (*RHYTHMS, *NEED_P):
             found.pop(other, None)
     known = probabilities.get("statement", {}).get(code)

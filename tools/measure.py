@@ -26,7 +26,7 @@ from tools import quality
 from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, without_mains, without_spikes
 from tools.beats import label_beats, r_peaks, rhythm, unbroken
 from tools.delineate import Marks, global_marks, qrs_marks
-from tools.measure_words import sentences
+from tools.measure_words import NO_QRS, sentences
 from tools.recording import Recording, made_by_a_model
 from tools.waves import KEYS, axes, measurement_matrix
 
@@ -36,6 +36,10 @@ WHOLE_S = 30.0  # a recording up to this long is measured whole
 WINDOW_S = 10.0  # of a longer one
 LEAST_BEATS = 3
 WIDEST_QRS_MS = 240
+FLUTTER_RR_MS = 400  # a regular rhythm slower than this is none of flutter or fibrillation
+SLOWEST_HZ = 75.0  # below, onsets are off by more than a normal QRS is long
+SPIKES_HZ = 400.0  # below, a pacing spike of 0.5 ms may lie between two samples
+FEW_LEADS = 3  # fewer cannot tell that there is no P wave
 PARTLY = 0.95  # of the time: leads recorded for less are said to be
 INTERVALS = ("pr_ms", "qrs_ms", "qt_ms")
 ABSENT = {
@@ -53,7 +57,8 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     Returns
     -------
     heart_rate_bpm, pr_ms, qrs_ms, qt_ms, p_ms, qtc_ms (Bazett), qtc {bazett_ms, …}, {p,qrs,t}_axis_deg, r_peaks_s, rr,
-    ectopic, global (ms from R), marks_s (absolute times), per_lead (tools.waves.KEYS), p_waves, paced,
+    ectopic, global (ms from R), marks_s (absolute times), per_lead (tools.waves.KEYS), p_waves ("present", "absent", or
+    "not found" where there are too few leads to tell), paced (None where the rate is too low to show spikes),
     atrial_fibrillation_suspected, beats_averaged, quality, window_s, age, sex, warnings.
     """
     start, stop = _window(recording)
@@ -78,7 +83,9 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     result |= _rhythm(peaks_s, kinds, np.isfinite(followed).any(axis=0), fs_hz, warnings, bool(usable))
     kinds_here = kinds if whole else _as_in_whole(start + here / FS_HZ, peaks_s, kinds)
     clean = clean[[heard.index(name) for name in usable]]
-    result |= _morphology(clean, spikes, here, kinds_here, usable, recording.leads, start, result["rr"], warnings)
+    result |= _morphology(
+        clean, spikes, here, kinds_here, usable, recording.leads, start, recording.fs_hz, result["rr"], warnings
+    )
     result["warnings"] = list(dict.fromkeys(warnings))
     return result
 
@@ -141,7 +148,7 @@ def _rhythm(
     count = len(peaks_s)
     rate = 60_000 / found["rr_mean_ms"] if found["rr_mean_ms"] else None
     if not usable:
-        warnings.append("Nothing is measured: no lead is usable.")
+        warnings.append("Nothing is measured, neither heart rate nor intervals: no lead is usable.")
     elif rate is None:
         seen = {0: "no beats are seen", 1: "only one beat is seen"}.get(count, "no two beats in a row are recorded")
         warnings.append(f"Heart rate is not measured: {seen}.")
@@ -164,6 +171,7 @@ def _morphology(
     usable: list[str],
     leads: tuple[str, ...],
     start_s: float,
+    fs_hz: float,
     rr: dict[str, Any],
     warnings: list[str],
 ) -> dict[str, Any]:
@@ -175,6 +183,11 @@ def _morphology(
         "marks_s": _absolute(None, r, start_s),
     }
     empty = {lead: dict.fromkeys(KEYS) for lead in leads}
+    if fs_hz < SLOWEST_HZ:
+        warnings.append(
+            f"Intervals are not measured: {fs_hz:g} samples a second are too few, {SLOWEST_HZ:g} are needed."
+        )
+        return {**nothing, "per_lead": empty}
     if chosen.sum() < LEAST_BEATS:
         if usable:
             warnings.append(f"Intervals are not measured: {chosen.sum()} beats of one kind are too few to average.")
@@ -183,7 +196,9 @@ def _morphology(
     regular = not str(rr["regularity"]).startswith("irregular")
     marks = global_marks(beat, regular)
     if (marks.qrs_off - marks.qrs_on) * MS > WIDEST_QRS_MS:
-        warnings.append("Intervals are not measured: no QRS stands out, as in ventricular flutter or fibrillation.")
+        beating = str(rr["regularity"]).startswith("regular") and rr["rr_mean_ms"] > FLUTTER_RR_MS
+        why = "the QRS has no end that stands out" if beating else NO_QRS
+        warnings.append(f"Intervals are not measured: {why}.")
         return {**nothing, "per_lead": empty}
     rows = measurement_matrix(beat, marks, usable)
     warnings += _recorded_for(np.isfinite(clean), beat.counts)
@@ -191,9 +206,9 @@ def _morphology(
         **nothing,
         **_intervals(marks, _mean_rr_ms(clean, r), warnings),
         **_axes(beat, marks, usable, warnings),
-        "p_waves": "absent" if marks.p_on is None else "present",
+        "p_waves": "present" if marks.p_on is not None else "absent" if len(usable) >= FEW_LEADS else "not found",
         "atrial_fibrillation_suspected": marks.p_on is None and rr["regularity"] == "irregularly irregular",
-        "paced": beat.spike is not None,
+        "paced": True if beat.spike is not None else False if fs_hz >= SPIKES_HZ else None,
         "beats_averaged": len(beat.r),
         "global": _relative(marks),
         "marks_s": _absolute(marks, beat.r, start_s),

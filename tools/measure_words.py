@@ -10,6 +10,8 @@ from typing import Any
 
 from tools import limits
 
+NO_QRS = "no QRS stands out, as in ventricular flutter or fibrillation"
+
 
 def sentences(result: dict[str, Any]) -> list[str]:
     """The result in words, one fact a sentence."""
@@ -82,7 +84,13 @@ def _quality_sentences(judged: dict[str, Any]) -> list[str]:
     leads = judged["leads"]
     bad = {name: lead["reasons"] for name, lead in leads.items() if not lead["usable"]}
     if bad:
-        return [f"Signal quality: {name} is not usable ({', '.join(why)})." for name, why in bad.items()]
+        alike: dict[str, list[str]] = {}
+        for name, why in bad.items():
+            alike.setdefault(", ".join(why), []).append(name)
+        return [
+            f"Signal quality: {', '.join(names)} {'is' if len(names) == 1 else 'are'} not usable ({why})."
+            for why, names in alike.items()
+        ]
     if not judged["acceptable"]:
         return ["Signal quality is not acceptable."]
     return [

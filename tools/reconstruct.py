@@ -93,16 +93,19 @@ def reconstructed(recording: Recording) -> Rebuilt:
     for name in usable:
         signal[LEADS.index(name)] = recording.lead(name)
     known = np.isfinite(signal)
-    if known.all():
+    silent = ~known.any(axis=0)  # nothing was recorded: there is nothing to rebuild it from
+    if (known | silent).all():
         raise UsageError("all twelve leads are measured: there is nothing to rebuild")
     filled, told = completed(torch.from_numpy(np.nan_to_num(signal))[None], torch.from_numpy(known)[None])
     exact, whole = filled[0].numpy(), told[0].numpy()
     level = np.nan_to_num(middle(np.where(whole, exact, np.nan), axis=1))[:, None] if whole.any() else 0.0
     guess, doubt = _guess(net, exact - level, whole, recording.fs_hz)
-    out = np.where(whole, exact, guess + level).astype(np.float32)
-    band = np.where(known, np.nan, np.where(whole, 0.0, doubt * factor[:, None])).astype(np.float32)
-    rebuilt = {name: band[row] for row, name in enumerate(LEADS) if not known[row].all()}
-    algebra = tuple(name for name in rebuilt if whole[LEADS.index(name)].all())
+    out = np.where(silent, np.nan, np.where(whole, exact, guess + level)).astype(np.float32)
+    band = np.where(known | silent, np.nan, np.where(whole, 0.0, doubt * factor[:, None])).astype(np.float32)
+    rebuilt = {name: band[row] for row, name in enumerate(LEADS) if not (known[row] | silent).all()}
+    algebra = tuple(name for name in rebuilt if (whole[LEADS.index(name)] | silent).all())
+    if silent.any():
+        warnings.append(f"Nothing was recorded for {silent.sum() / recording.fs_hz:.1f} s; that stays empty.")
     meta = {**recording.meta, "rebuilt": " ".join(rebuilt)}
     gains = dict(zip(recording.leads, recording.gain or (), strict=False))
     twelve = replace(

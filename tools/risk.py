@@ -29,6 +29,7 @@ from tools.risk_words import said, sentences
 
 __all__ = ["predict_vtvf_risk", "sentences"]
 
+EMPTY_S = 1.0  # of a strip without a recording, that are said
 FEWEST_KNOWN = 0.5  # of the features, to give a risk
 
 
@@ -157,6 +158,8 @@ def _values(
             )
         if recording.duration_s > LONGEST_S + 1:
             warnings.append(f"The last {LONGEST_S / 60:.0f} minutes are read.")
+        if (empty_s := float((~np.isfinite(strip.signal)).all(axis=0).sum() / strip.fs_hz)) > EMPTY_S:
+            warnings.append(f"Nothing was recorded for {empty_s:.0f} s of them: rate and rhythm are less sure.")
         values = strip_values(recording, config.get("encoder", "reading"))
         if values is None:
             return None, "no minute of the signal shows beats that can be told from noise"

@@ -42,12 +42,15 @@ RATE_HZ = {"ecg": (50, 2000), "ppg": (20, 2000), "spirogram": (10, 2000), "ctg":
 _ONE_AT_A_TIME = threading.RLock()  # the switches below belong to the whole process
 
 
+NAMELESS = "the file"
+
+
 def shown(path: Path) -> str:
     """A file's name where it may stand in a message: short and without spaces, or plain words instead.
 
     File names come from strangers and messages can reach a language model.
     """
-    return path.name if re.fullmatch(r"[\w.+-]{1,40}", path.name) else "the file"
+    return path.name if re.fullmatch(r"[\w.+-]{1,40}", path.name) else NAMELESS
 
 
 def existing(path: str | Path) -> Path:

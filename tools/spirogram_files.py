@@ -41,6 +41,7 @@ WORDS = {
     "ignored": "sample samples index idx n no nr row id point",
     "plain": "exhaled expired expiratory forced curve signal",  # say nothing more
 }
+HOLE_S = 0.1
 UNITS = {
     "time": {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3},
     "volume": {"l": 1.0, "litre": 1.0, "litres": 1.0, "liter": 1.0, "liters": 1.0, "ml": 1e-3, "cc": 1e-3, "cl": 1e-2},
@@ -115,6 +116,7 @@ def spirogram_in(
     if len(parts) > MAX_LEADS:
         raise UnreadableFile(f"the table holds {len(parts)} manoeuvres, at most {MAX_LEADS} are read")
     rate = _rate(parts, fs_hz, warnings)
+    parts = _without_holes(parts, rate, warnings)
     curves = [_curve(part, rate) for part in parts]
     return _recording(curves, rate, meta, warnings)
 
@@ -276,6 +278,25 @@ def _curve(part: dict[str, Any], rate: float) -> np.ndarray:
         grid = np.arange(round((time[-1] - time[0]) * rate) + 1) / rate
         curve = np.interp(grid, time - time[0], curve)
     return volume_of_flow(curve, rate) if volume is None else curve
+
+
+def _without_holes(parts: list[dict[str, Any]], rate: float, warnings: list[str]) -> list[dict[str, Any]]:
+    """Blows that were recorded all along: what a lung did in a hole cannot be told."""
+    whole, holes = [], []
+    for n, part in enumerate(parts, 1):
+        curve = part["flow"] if part["volume"] is None else part["volume"]
+        at_s = np.flatnonzero(np.isfinite(curve)) / rate if part["time"] is None else part["time"]
+        step_s = np.diff(at_s)
+        if step_s.max() > max(HOLE_S, 3 * np.median(step_s)):
+            holes.append(f"Manoeuvre {n} of the file has a hole of {step_s.max():.1f} s and is left out.")
+        else:
+            whole.append(part)
+    if not whole:
+        raise UnreadableFile(
+            f"{holes[0].split(' and is')[0][0].lower()}{holes[0].split(' and is')[0][1:]}: export it whole"
+        )
+    warnings += holes
+    return whole
 
 
 def _recording(curves: list[np.ndarray], rate: float, meta: dict[str, Any], warnings: list[str]) -> Recording:

@@ -28,6 +28,7 @@ REPEATS_L = {False: (0.150, 0.200, 0.250), True: (0.100, 0.150, 0.200)}  # grade
 YOUNG_SHARE = 0.10  # of the largest value, if that is more
 SMOOTH_S = 0.05  # over which flow is taken from volume
 LEAST_PEF_LPS, LEAST_FVC_L = 0.2, 0.1  # below: no blow
+MOST_PEF_LPS = 30.0  # twice what any lung blows
 FAULTS = {  # fault: (bars FEV1 from being acceptable, FVC acceptable, FEV1 usable, FVC usable)
     "late start": (True, True, True, True),
     "faulty zero flow": (True, True, True, True),
@@ -67,6 +68,8 @@ def measure(volume_l: np.ndarray, fs_hz: float, young: bool = False) -> dict[str
     fvc, pef = float(volume[end] - volume[start]), float(flow[peak])
     if pef < LEAST_PEF_LPS or fvc < LEAST_FVC_L:
         raise UsageError("no forced expiration is in it")
+    if pef > MOST_PEF_LPS:
+        raise UsageError(f"a flow of {pef:.0f} L/s is impossible in one breath: it is noise, or the unit is another")
     exhaled = np.maximum.accumulate(volume[start : end + 1] - volume[start])
     seconds = np.arange(start, end + 1) / fs_hz
     top = _top(volume, flow, peak, fs_hz)

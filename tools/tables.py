@@ -21,7 +21,7 @@ import numpy as np
 from tools.channels import Channels, volts
 from tools.errors import UnreadableFile
 from tools.recording import canonical_lead
-from tools.safety import MAX_CHANNELS, MAX_LEADS, MAX_TEXT, MAX_VALUES, check_size
+from tools.safety import MAX_CHANNELS, MAX_LEADS, MAX_TEXT, MAX_VALUES, check_count, check_size
 
 HEAD_LINES = 200  # what stands above a table ends within these
 MAX_LINE = 16 << 20
@@ -29,7 +29,7 @@ OWN_LINE = "# einthoven "  # begins the line of JSON that our own CSV files carr
 _NUMBER = re.compile(
     r"[+-]?(\d{1,40}([.,]\d{0,40})?|[.,]\d{1,40})([eE][+-]?\d{1,3})?|[+-]?(nan|inf)|NA|null|None|", re.I
 )
-_CLOCK = re.compile(r"\[?'?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)'?\]?")
+_CLOCK = re.compile(r"\[?'?(?:\d{4}-\d\d-\d\d[T ])?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)(?:Z|[+-]\d\d:?\d\d)?'?\]?")
 _TIME = re.compile(
     r"(elapsed[ _])?(time|zeit|t)(stamp)?[ _]*[\[(]?(s|secs?|seconds?|ms|milliseconds?|us)?[\])]?|ms|s|secs?|seconds?"
 )
@@ -61,7 +61,12 @@ def parse_csv(path: Path) -> Channels:
     separator = _separator([line for line in head if line.strip()])
     start = next((row for row, line in enumerate(head) if _is_numeric(line, separator)), len(head))
     if start == len(head) or len(_split(head[start], separator)) > MAX_CHANNELS:
-        return _rows_of_leads(head, separator)
+        try:
+            return _rows_of_leads(head, separator)
+        except UnreadableFile:
+            if start < len(head):
+                check_count(len(_split(head[start], separator)), 1)
+            raise
     first = _split(head[start], separator)
     titles, units = _titles([_split(line, separator) for line in head[:start] if line.strip()], len(first))
     table, times = _numbers(raw[sum(map(len, lines[:start])) :], separator, head[start])

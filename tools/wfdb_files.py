@@ -119,7 +119,7 @@ def _fetch_signal_files(path: Path, header: Any, folder: Path) -> int:
         frames = int(held / WFDB_BITS[formats.pop()] + 1e-6) // sum(header.samps_per_frame[row] for row in rows)
         if header.sig_len and frames < header.sig_len:
             raise UnreadableFile(
-                f"the header promises {header.sig_len:.3g} samples, the signal file holds {frames}: get it whole"
+                f"the header promises {header.sig_len:,} samples, the signal file holds {frames}: get it whole"
             )
         samples = min(samples, frames)
         shutil.copyfile(source, folder / name)
