@@ -115,8 +115,8 @@ def spirogram_in(
     check_count(len(parts), max(len(part["rows"]) for part in parts))
     if len(parts) > MAX_LEADS:
         raise UnreadableFile(f"the table holds {len(parts)} manoeuvres, at most {MAX_LEADS} are read")
+    parts = _without_holes(parts, fs_hz, warnings)
     rate = _rate(parts, fs_hz, warnings)
-    parts = _without_holes(parts, rate, warnings)
     curves = [_curve(part, rate) for part in parts]
     return _recording(curves, rate, meta, warnings)
 
@@ -280,22 +280,20 @@ def _curve(part: dict[str, Any], rate: float) -> np.ndarray:
     return volume_of_flow(curve, rate) if volume is None else curve
 
 
-def _without_holes(parts: list[dict[str, Any]], rate: float, warnings: list[str]) -> list[dict[str, Any]]:
+def _without_holes(parts: list[dict[str, Any]], fs_hz: float | None, warnings: list[str]) -> list[dict[str, Any]]:
     """Blows that were recorded all along: what a lung did in a hole cannot be told."""
     whole, holes = [], []
     for n, part in enumerate(parts, 1):
         curve = part["flow"] if part["volume"] is None else part["volume"]
-        at_s = np.flatnonzero(np.isfinite(curve)) / rate if part["time"] is None else part["time"]
+        at_s = np.flatnonzero(np.isfinite(curve)) / (fs_hz or np.inf) if part["time"] is None else part["time"]
         step_s = np.diff(at_s)
         if step_s.max() > max(HOLE_S, 3 * np.median(step_s)):
-            holes.append(f"Manoeuvre {n} of the file has a hole of {step_s.max():.1f} s and is left out.")
+            holes.append(f"manoeuvre {n} of the file has a hole of {step_s.max():.1f} s")
         else:
             whole.append(part)
     if not whole:
-        raise UnreadableFile(
-            f"{holes[0].split(' and is')[0][0].lower()}{holes[0].split(' and is')[0][1:]}: export it whole"
-        )
-    warnings += holes
+        raise UnreadableFile(f"{holes[0]}: export it whole")
+    warnings += [f"{hole[0].upper()}{hole[1:]} and is left out." for hole in holes]
     return whole
 
 
