@@ -249,6 +249,12 @@ def test_more_leads_and_longer_recordings_are_said_to_be_cut(own):
     assert "last 5 minutes" in said_
 
 
+def test_what_was_not_recorded_is_said(own):
+    one = strip(130)
+    one.signal[:, 5000:10000] = np.nan
+    assert any("Nothing was recorded for 20 s" in warning for warning in ask(one, own())["warnings"])
+
+
 def test_wrong_arguments_are_refused_in_one_line(own, tmp_path):
     broken = tmp_path / "x.safetensors"
     broken.write_bytes(b"no model")

@@ -80,6 +80,8 @@ def measure_ecg(recording: Recording, arguments: Any = None, out: Path | None = 
     peaks_s = here / FS_HZ if whole or not usable else r_peaks(signal, recording.fs_hz) / recording.fs_hz
     followed, fs_hz = (clean, FS_HZ) if whole else (signal, recording.fs_hz)
     kinds = _kinds(followed, fs_hz, peaks_s)
+    if len(heard) == 1 and kinds.count("V"):
+        warnings.append("Ventricular beats are told from one lead: artefacts can look like them.")
     result |= _rhythm(peaks_s, kinds, np.isfinite(followed).any(axis=0), fs_hz, warnings, bool(usable))
     kinds_here = kinds if whole else _as_in_whole(start + here / FS_HZ, peaks_s, kinds)
     clean = clean[[heard.index(name) for name in usable]]
