@@ -136,6 +136,21 @@ def test_ventricular_and_supraventricular_beats():
     assert rhythm(peaks / 500, labels)["regularity"] == "regular with ectopic beats"
 
 
+@pytest.mark.parametrize("leads", [1, 3])
+def test_in_bigeminy_every_other_beat_is_usual(leads):
+    t, at = np.arange(5000) / 500, np.arange(0.4, 9.6, 0.75)
+    early = np.arange(len(at)) % 2 == 1
+    at = at - 0.2 * early
+    shapes = [
+        (-1.5 if odd else 1.0) * beat(t, s, 0.2 if odd else 0.09, -0.5 if odd else 0.3)
+        for s, odd in zip(at, early, strict=True)
+    ]
+    x = PATTERN[:leads, None] * sum(shapes)
+    peaks = r_peaks(x, 500.0)
+    assert len(peaks) == len(at)
+    assert label_beats(x, 500.0, peaks) == ["V" if odd else "N" for odd in early]
+
+
 def test_rhythm_numbers_are_the_definitions():
     result = rhythm(np.cumsum([0, 0.8, 0.9, 0.8, 0.9]))
     assert result["rr_mean_ms"] == pytest.approx(850)

@@ -35,6 +35,7 @@ BLOCK_S = 2.0  # holds a beat down to 30 bpm
 SMALLEST_MV = 0.01  # envelope of a beat; less is no signal
 THRESHOLD = 0.38  # of the running beat height: where a candidate is as likely noise as beat
 CLOSEST_S = 0.20  # refractory
+FEW, LEAST_SHARE, APART, TOGETHER = 6, 0.3, 0.6, 0.85  # of two shapes: beats, share of each, correlations
 ALIKE = 0.62  # correlation of beats with their median: noise stays below 0.62 nineteen times in twenty, beats above 0.7
 
 
@@ -165,7 +166,9 @@ def _refined(clean: np.ndarray, gap: np.ndarray, fs_hz: float, times_s: np.ndarr
     mixture = np.maximum(mixture, -0.5 * mixture)  # a beat that points down has its peak there
     peaks = np.unique(windows[np.arange(len(windows)), np.argmax(mixture, 1)])
     heard = weight[:, at].mean(1) > 0
-    if len(peaks) >= 4 and _noise(alike_beats(smooth[heard], fs_hz, peaks)):
+    kinds = [peaks] if len(peaks) < 8 else [peaks, peaks[::2], peaks[1::2]]  # in bigeminy every other beat is alike
+    noise = [_noise(alike_beats(smooth[heard], fs_hz, of)) for of in kinds]
+    if len(peaks) >= 4 and noise[0] and (len(noise) < 3 or noise[1] or noise[2]):
         return np.empty(0, int)
     return peaks
 
@@ -243,7 +246,8 @@ def _shape(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> tuple[np.ndarray, 
     if not chosen.any():
         return np.ones(len(peaks)), np.ones(len(peaks))
     beats, keep = beats[chosen], keep[chosen]
-    typical = middle(beats, 1, keepdims=True)
+    usual = _usual(np.where(keep[:, :, None], beats, np.nan))
+    typical = middle(beats[:, usual], 1, keepdims=True)
     size = np.sqrt((typical**2).mean((1, 2), keepdims=True)) + 1e-6  # every lead counts the same
     scaled = np.where(keep[:, :, None], beats / size, np.nan)
     flat = np.concatenate(list(scaled), 1)  # (beats, leads x samples)
@@ -253,6 +257,30 @@ def _shape(x: np.ndarray, fs_hz: float, peaks: np.ndarray) -> tuple[np.ndarray, 
     wider = _spread_s(scaled) / _spread_s(np.where(keep[:, :, None], typical / size, np.nan))
     seen = keep.any(0)
     return np.where(seen, alike, 1), np.where(seen, wider, 1)
+
+
+def _usual(beats: np.ndarray) -> np.ndarray:
+    """(beats,) bool: those that tell what is usual. All of (leads, beats, samples), but where two shapes are about as
+    frequent, as in bigeminy, the narrower: a median of both would be like neither."""
+    flat = np.nan_to_num(np.concatenate(list(beats), 1))
+    unit = flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-9)
+    everyone = np.ones(len(unit), bool)
+    if len(unit) < FEW:
+        return everyone
+    one = unit[(unit @ np.median(unit, axis=0)).argmin()]
+    other = unit[(unit @ one).argmin()]
+    for _ in range(3):
+        near = unit @ one > unit @ other
+        if not LEAST_SHARE <= near.mean() <= 1 - LEAST_SHARE:
+            return everyone
+        one, other = (mean / (np.linalg.norm(mean) + 1e-9) for mean in (unit[near].mean(0), unit[~near].mean(0)))
+    alike = np.array([np.median(unit[near] @ one), np.median(unit[~near] @ other)])
+    if one @ other > APART or alike.max() < TOGETHER:
+        return everyone
+    if alike.min() < TOGETHER:  # early beats are not always met at the same point
+        return near if alike[0] > alike[1] else ~near
+    spread_s = _spread_s(beats)
+    return near if np.median(spread_s[near]) < np.median(spread_s[~near]) else ~near
 
 
 def _spread_s(beats: np.ndarray) -> np.ndarray:
