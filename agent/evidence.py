@@ -19,8 +19,8 @@ WITHHELD = r"|No interpretation|Conclusion: no"
 # question pattern -> opening of the sentences (after an optional "ecg-1: ")
 TOPICS: list[tuple[str, str]] = [
     (
-        r"\b(h\.?r|heart ?rate|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|beats (a|per|in (a|one))"
-        r"|herzfrequenz|puls|fréquence|frequenz|frecuencia)\b",
+        r"\b(h\.?r|heart ?rate|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|faster|slower"
+        r"|beats (a|per|in (a|one))|herzfrequenz|puls|fréquence|frequenz|frecuencia)\b",
         r"Heart rate|Baseline (heart rate )?is",
     ),
     (
@@ -40,12 +40,13 @@ TOPICS: list[tuple[str, str]] = [
     (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
     (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),
     (
-        r"\br.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?r\b|\bvoltages?\b"
+        r"\br.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?r\b|est r\b|\bvoltages?\b"
         r"|(?<!wave )\bamplitudes\b",
         r"R amplitude",
     ),
     (
-        r"\bs.?(wave|amplitude)s?\b|\bhow (deep|big|large) (is|are) (the )?s\b|\bvoltages?\b|(?<!wave )\bamplitudes\b",
+        r"\bs.?(wave|amplitude)s?\b|\bhow (deep|big|large) (is|are) (the )?s\b|est s\b|\bvoltages?\b"
+        r"|(?<!wave )\bamplitudes\b",
         r"S amplitude",
     ),
     (r"\bt.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?t\b", r"T amplitude|QT interval is not"),
@@ -74,7 +75,8 @@ TOPICS: list[tuple[str, str]] = [
     (r"\b(pef|peak (expiratory )?flow)\b", r"PEF"),
     (r"\bfef\b|25.{1,3}75|\bmid.?expirat\w*", r"FEF25-75|No predicted FEF25-75"),
     (r"\b(obstruct\w*|restrict\w*|copd|asthma\w*)\b", r"Spirometry pattern|FEV1/FVC|Probability of obstruction"),
-    (r"\b(grade|acceptab\w*|repeatab\w*|effort)\b", r"Grade of the session|Repeatability"),
+    (r"\b(grade|acceptab\w*|repeatab\w*|effort|good (enough|test)|valid)\b", r"Grade of the session|Repeatability"),
+    (r"\b(equations?|reference (values?|equations?)|predicted by|gli)\b", r"Spirometry pattern|No predicted FEF"),
     # findings
     (
         r"\b(interpret\w*|diagnos\w*|findings?|normal|abnormal\w*|wrong|healthy|reads?|reading|summar\w+|befund"
@@ -110,6 +112,7 @@ TOPICS: list[tuple[str, str]] = [
     ),
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
+COMPARED = re.compile(r"\b(which|compar\w*|both|differ\w*|than|versus|vs|either|each)\b", re.IGNORECASE)
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
 ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
 MADE = r"This recording is synthetic|Leads rebuilt"  # always too, and first
@@ -151,7 +154,10 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     One number of its first sentence tells of a topic: what was measured stands there, before the limits. Of findings,
     all that were asked for must be told, and what is urgent always.
     """
-    said = {(pair.number, pair.unit) for pair in number_pairs(answer)}
+    said = {(pair.number, pair.unit) for pair in number_pairs(answer) if pair.quantity != "usual"}
+    ids = {sentence.split(": ")[0] for sentence in evidence if re.match(r"[a-z]+-\d+: ", sentence)}
+    if COMPARED.search(question) and not all(one in answer for one in ids):
+        return False
 
     def there(openings: Iterable[str]) -> list[str]:
         return [opening for opening in openings if any(re.match(opening, _body(sentence)) for sentence in evidence)]

@@ -163,6 +163,12 @@ def problems(answer: str, evidence: list[str]) -> list[str]:
         for lead in re.findall(rf"\b(?:{LEAD})\b", answer)
         if lead.upper() not in named
     ]
+    counts = " ".join(one for one in re.split(r"(?<=[.!?])\s+", answer) if "ectopic beats are" in one.lower())
+    found += [  # counts of two kinds in one sentence are easily told of each other
+        f"{number} is not said to be {kind}"
+        for number, kind in re.findall(r"(\d+) ((?:supra)?ventricular)\b", text)
+        if re.search(rf"\b{number}\b", counts) and not re.search(rf"\b{number}\b[^.]{{0,24}}\b{kind}\b", counts)
+    ]
     known = _words(text) | GLUE
     return found + [f"{word!r} is not in the evidence" for word in sorted(_words(answer) - known)]
 
@@ -178,6 +184,19 @@ LOADED = re.compile(
     rf"|\bno (?P<no>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)",
     re.IGNORECASE,
 )
+
+
+SUBJECT = re.compile(r"\b(?:help|tool|do anything) (?:with|for|about) (?P<subject>[a-z]+)", re.IGNORECASE)
+
+
+def wrong_subject(answer: str, question: str) -> list[str]:
+    """What an answer refuses that nobody asked for; one line each."""
+    plain = {"that", "this", "it", "a", "an", "the", "your", "any", "recording", "recordings", "ecg", "ecgs"}
+    return [
+        f"{match[0]!r} was not asked"
+        for match in SUBJECT.finditer(answer)
+        if match["subject"].lower() not in plain and match["subject"].lower()[:5] not in question.lower()
+    ]
 
 
 def wrong_about_loaded(answer: str, kinds: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ While it runs, nodes report through LangGraph's custom stream: see `Event` in ag
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection
 from functools import cache, lru_cache
@@ -28,6 +29,7 @@ from agent import citations, faithful, looking
 from agent.evidence import complete, narrowed, relevant
 from agent.llm import ABSENT
 from agent.prompts import Call, kind_of
+from agent.stated import INTO_ECG
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
@@ -37,6 +39,11 @@ ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
 FEW = 3  # sentences in a line
 REPORTS = {"read_spirogram", "estimate_fetal_age"}  # these tell so much that an answer keeps to what was asked
+ABILITIES = re.compile(
+    r"\bwhat (?:else )?(?:can|could|do) you (?:do|help)|\bhow can you help|\bwhat are you (?:able|good)|^\W*help\W*$"
+    r"|\bwhat tools\b|\bwas kannst du|\bque (?:peux|puedes)",
+    re.IGNORECASE,
+)
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
 SPEECHLESS = "I can answer only from what the tools return. Load a recording and ask about it, or ask what I can do."
@@ -99,7 +106,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
             kinds = {kind_of(name) for name in state["recordings"]}
             text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
-        own = " ".join(by_eye(llm, state, looked, stop)) if by != "stopped" else ""
+        own = " ".join(by_eye(llm, state, looked, text, stop)) if by != "stopped" else ""
         for untouched in (own, set_out(as_asked(spoken, state["question"])), quoted, " ".join(state.get("notes", []))):
             if untouched and by != "stopped":
                 part = f"\n\n{untouched}" if text else untouched
@@ -218,8 +225,9 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[[], bool]) -> list[str]:
-    """What the language model itself sees in what it looked at, and where the tool that reads it finds otherwise."""
+def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], text: str, stop: Callable[[], bool]) -> list[str]:
+    """What the language model itself sees in what it looked at, and where the tool that reads it finds otherwise of
+    what the answer's `text` is about."""
     if not (kinds := getattr(llm, "projectors", {})):
         return []
 
@@ -247,7 +255,8 @@ def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], stop: Callable[
         if beside and name not in names and looking.comparable(found):
             asked = looking.asked_beside(state["question"], kind)
             own = read([name], [(asked.format(name=name), "")])
-            said += looking.differs(own, found, whole=asked != looking.RHYTHM_OF)
+            told = looking.differs(own, found, whole=asked != looking.RHYTHM_OF)
+            said += [sentence for sentence in told if looking.concerns(sentence, text)]
     return list(dict.fromkeys(said))
 
 
@@ -259,8 +268,14 @@ def speaks_for_itself(result: dict[str, Any]) -> bool:
 def as_asked(spoken: list[dict[str, Any]], question: str) -> list[str]:
     """Their own sentences; of a long report those that the question is about, and its warnings."""
     said = sentences(spoken)
-    if {result["name"] for result in spoken} <= REPORTS:
-        said = narrowed(question, said, [one for result in spoken for one in result["result"]["warnings"]])
+    names, cautions = (
+        {result["name"] for result in spoken},
+        [one for r in spoken for one in r["result"].get("warnings", [])],
+    )
+    if names <= REPORTS:
+        return narrowed(question, said, cautions)
+    if names == {"ppg_to_ecg"} and not INTO_ECG.search(question):  # of a rate, what is said of the drawing says nothing
+        return narrowed(question, said, [one for one in cautions if one.startswith(("Motion", "No pulse"))])
     return said
 
 
@@ -273,6 +288,10 @@ def compose(
     Words are streamed as they are written; when a try does not hold, the listener is told to drop it.
     """
     chosen = relevant(question, evidence)
+    if not evidence and ABILITIES.search(question):
+        text = "\n• ".join(["I can:", *(tool.purpose for tool in TOOLS.values())])
+        emit({"kind": "word", "text": text})
+        return text, "evidence"
     for by, facts in (("model", chosen), ("retry", chosen[:3])):
         text = ""
         for word in llm.write(facts, question, stop):
@@ -282,6 +301,7 @@ def compose(
         if stop():
             return text or "Stopped.", "stopped"
         wrong = faithful.problems(text, facts) + faithful.wrong_about_loaded(text, kinds)
+        wrong += [] if facts else faithful.wrong_subject(text, question)
         if text and not wrong and complete(text, question, facts):
             return text, by
         emit({"kind": "drop"})

@@ -103,7 +103,8 @@ class LocalModel:
             blows = next(name for name in ids if kind_of(name) == "spirogram")
             calls = [{"name": looking.ACTION, "arguments": {"recording": blows}}]
         searches = [call for call in calls if call["name"] == "search_guidelines"]
-        if len(searches) == 1 and len(calls) == 1 and not history:  # the person's words find more than a small model's
+        alone = not (history and stated.GOES_ON.search(question))
+        if len(searches) == 1 and len(calls) == 1 and alone:  # the person's words find more than a small model's
             searches[0]["arguments"]["query"] = question[:QUERY]
         calls = [
             stated.checked(stated.of_what_was_made(call, question, history, ids), question, history) for call in calls

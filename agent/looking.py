@@ -153,6 +153,16 @@ def differs(text: str, found: dict[str, Any], whole: bool = True) -> list[str]:
     return [f"{DIFFERS}it sees {mine[1]}, where read_spirogram finds {theirs}. The tool's reading counts."]
 
 
+def concerns(sentence: str, text: str) -> bool:
+    """Whether a sentence on findings is about groups that a text names; of a conclusion, or of none, always."""
+    from agent.findings import named
+
+    if "conclusion" in text.lower():
+        return True
+    groups = [{statement(code).superclass or code for code, _, _ in named(one)} for one in (sentence, text)]
+    return not groups[1] or bool(groups[0] & groups[1])
+
+
 def without_numbers(text: str) -> str:
     """What the model says by eye, less the sentences with a number in them: numbers are the tools' alone."""
     kept = [

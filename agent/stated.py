@@ -67,6 +67,17 @@ THEIRS = re.compile(
     r"|même|mism[oa]|stess[oa])\b",
     re.IGNORECASE,
 )
+NUMBERS = "two three four five six seven eight nine ten".split()
+HOW_MANY = (
+    rf"\b({'|'.join(NUMBERS)}|[2-9]|1\d|2\d|3[0-2]) (?:more|other|others|different|new|synthetic)?\b ?"
+    r"(?:(?:more|like)\b|(?:\w+ )?(?:ecgs|ekgs|tracings|traces|strips|versions|drawings)\b)"
+)
+LIKE_IT = re.compile(r"\b(?:more|another|again|same|like (?:that|it|this)|others?|noch|encore)\b", re.IGNORECASE)
+GOES_ON = re.compile(  # what these stand for was said before
+    r"^\W*(?:and|what about|how about|but|or|why|und|et|y)\b|^\W*\S+(?:\s+\S+)?\W*$"
+    r"|\b(?:it|its|that|this|those|these|they|them|there|s?he|his|her|one|same|more|else)\b",
+    re.IGNORECASE,
+)
 SPELT = r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty(?:-\w+)?|hundred|a dozen|pair)\b"
 
 
@@ -98,7 +109,7 @@ def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
 def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
     """The call with what was said, now or of this recording before, in place of what the model gave."""
     if call["name"] == "generate_ecg":
-        call = _of_a_drawing(call, question)
+        call = _of_a_drawing(call, question, history)
     name, arguments = call["arguments"].get("recording"), dict(call["arguments"])
     same = [turn for turn in history if name in {one["arguments"].get("recording") for one in turn["calls"]}]
     texts = [question, *(turn["user"] for turn in reversed(same))]
@@ -108,7 +119,21 @@ def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
         key: value for key, value in arguments.items()
         if key not in ("sex", "weeks", "gestational_age_days") and (key not in doubtful or _said(value, texts))
     }  # fmt: skip
+    if call["name"] == "generate_ecg":
+        arguments |= _how_many(arguments, question, history)
     return {**call, "arguments": arguments | _first(texts, *hearers)}
+
+
+def _how_many(arguments: dict[str, Any], question: str, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """ "Three more" are three, and others than those drawn of the same words before."""
+    more: dict[str, Any] = {}
+    if found := re.search(HOW_MANY, question, re.IGNORECASE):
+        more["count"] = NUMBERS.index(found[1].lower()) + 2 if found[1].lower() in NUMBERS else int(found[1])
+    before = [one["arguments"] for turn in history for one in turn["calls"] if one["name"] == "generate_ecg"]
+    alike = [one for one in before if one.get("prompt") == arguments.get("prompt")]
+    if alike and "seed" not in arguments and LIKE_IT.search(question):
+        more["seed"] = max(one.get("seed", 0) + one.get("count", 1) for one in alike)
+    return more
 
 
 def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], ids: list[str]) -> Call:
@@ -163,26 +188,39 @@ def gestational_age_days(text: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _of_a_drawing(call: Call, question: str) -> Call:
-    """A call to draw as it is meant: "an ECG of a woman with LBBB" is nobody's who is loaded, and where the model
-    copied an earlier wish, the question itself is drawn."""
+def _of_a_drawing(call: Call, question: str, history: list[dict[str, Any]]) -> Call:
+    """A call to draw as it is meant: "an ECG of a woman with LBBB" is nobody's who is loaded; where the model copied an
+    earlier wish, or left out what is said now, the question itself is drawn; "more like that" is the last wish."""
     arguments = dict(call["arguments"])
     if A_NEW_ONE.search(question) and not THEIRS.search(question):
         arguments.pop("recording", None)
-    asked = _to_draw(question)
-    if asked and not asked & _to_draw(arguments.get("prompt", "")):
+    prompt = arguments.get("prompt", "")
+    asked, given = _to_draw(question), _to_draw(prompt)
+    if {"statements"} <= asked.keys() and (
+        not asked["statements"] & given.get("statements", set()) or asked.keys() - given.keys()
+    ):
         arguments["prompt"] = question
+    elif given and (left_out := asked.keys() - given.keys()) and left_out != {"statements"}:
+        arguments["prompt"] = f"{prompt}, {question}"
+    elif not given and not asked and LIKE_IT.search(question):
+        earlier = [one["arguments"].get("prompt", "") for turn in history for one in turn["calls"]]
+        arguments["prompt"] = next((wish for wish in reversed(earlier) if _to_draw(wish)), prompt)
     return {**call, "arguments": arguments}
 
 
-def _to_draw(text: str) -> set[str]:
-    """SCP codes of what a text asks to be drawn; none where it cannot be read as such."""
+def _to_draw(text: str) -> dict[str, Any]:
+    """What a text asks to be drawn: SCP codes, rate, age, sex; nothing where it cannot be read as such."""
     from tools.drawing_words import understood
 
     try:
-        return set(understood(text, tuple(STATEMENTS)).statements)
+        condition = understood(text, tuple(STATEMENTS))
     except EinthovenError:
-        return set()
+        return {}
+    heard = {
+        "statements": set(condition.statements),
+        **{name: getattr(condition, name) for name in ("heart_rate_bpm", "age_years", "sex")},
+    }
+    return {name: value for name, value in heard.items() if value}
 
 
 HEARD = {"read_spirogram": (age, sex, height_cm), "estimate_fetal_age": (gestational_age_days,)}

@@ -97,6 +97,12 @@ def test_what_a_model_reads_of_a_result_names_no_file():
     assert graph.brief(made)["result"] == {"layout": "3x4"}
 
 
+def test_what_it_can_do_is_what_the_tools_do(script):
+    answer = ask(Session(script(answers=["I can help with a recording."])), "What can you do?")[1]["answer"]
+    assert "What an ECG shows" in answer
+    assert "Read a spirogram" in answer
+
+
 def test_who_leaves_amid_an_answer_ends_it(script, dicom):
     class Endless(script):
         def write(self, evidence, question, stop=lambda: False):

@@ -168,6 +168,26 @@ def test_what_is_urgent_and_each_finding_asked_for_must_be_told():
     assert complete("Conclusion: likely normal ECG.", "so?", calm)
 
 
+def test_a_comparison_tells_of_each_and_a_limit_is_no_measurement():
+    both = ["ecg-1: Heart rate 64 bpm.", "ecg-2: Heart rate 70 bpm."]
+    assert not complete("In ecg-1, the heart rate is 64 bpm.", "which one is faster?", both)
+    assert complete("In ecg-1, the heart rate is 64 bpm; in ecg-2, it is 70 bpm.", "which one is faster?", both)
+    long = ["QTc 475 ms by Bazett, 460 ms by Hodges.", "QTc by Bazett is above the usual limit of 460 ms for women."]
+    assert not complete(long[1], "is the QTc long?", long)  # 460 ms is also what Hodges gives
+
+
+def test_counts_of_two_kinds_of_beats_are_not_told_of_each_other():
+    held = ["Ectopic beats: 7 ventricular and 0 supraventricular of 26 beats."]
+    assert not problems("The ectopic beats are 7 ventricular and 0 supraventricular of 26 beats.", held)
+    assert problems("The ectopic beats are 7, and the supraventricular of 26 beats is 0.", held)
+
+
+def test_what_nobody_asked_for_is_not_refused():
+    assert faithful.wrong_subject("I cannot help with programming.", "what would you do next?")
+    assert not faithful.wrong_subject("I cannot help with programming.", "write a programme in C")
+    assert not faithful.wrong_subject("I can help with a recording.", "hello")
+
+
 def test_what_is_loaded_is_said_as_it_is():
     wrong = faithful.wrong_about_loaded
     assert wrong("That needs an ECG, and only a spirogram is loaded.", {"ecg"})

@@ -174,7 +174,7 @@ def test_the_measurement_may_forbid_to_be_sure(measured):
     sure = certainty(measured, NORM=0.9, SR=0.9)
     assert sure == {"NORM": "likely", "SR": "likely"}
     suspected = {**measured, "p_waves": "absent", "pr_ms": None, "atrial_fibrillation_suspected": True}
-    assert certainty(suspected, NORM=0.9) == {"NORM": "uncertain"}
+    assert certainty(suspected, NORM=0.9, SR=0.9) == {"AFIB": "uncertain"}
     assert certainty({**measured, "p_axis_deg": 161}, SR=0.9) == {"SR": "uncertain"}
     assert "1AVB" in certainty(measured, **{"1AVB": 0.9})
     assert "1AVB" not in certainty(suspected, **{"1AVB": 0.9})

@@ -105,12 +105,45 @@ def test_an_ecg_of_nobody_is_not_drawn_after_the_one_that_is_loaded(question, ke
     [
         ("now AF with rapid ventricular response", "a man with LBBB", "now AF with rapid ventricular response"),
         ("the same at 120 bpm", "LBBB at 120 bpm", "LBBB at 120 bpm"),
+        (
+            "an ECG of a woman of 60 with RBBB at 90 bpm",
+            "RBBB at 90 bpm",
+            "an ECG of a woman of 60 with RBBB at 90 bpm",
+        ),
+        ("make it 120 bpm", "LBBB", "LBBB, make it 120 bpm"),
         ("Read it, and draw one with atrial fibrillation", "atrial fibrillation", "atrial fibrillation"),
     ],
 )
 def test_what_is_drawn_is_what_is_asked_for_now(question, prompt, drawn):
     call = {"name": "generate_ecg", "arguments": {"prompt": prompt}}
     assert stated.checked(call, question, [])["arguments"] == {"prompt": drawn}
+
+
+def test_more_like_that_are_others_of_the_last_wish():
+    drew = [{"user": "draw", "calls": [{"name": "generate_ecg", "arguments": {"prompt": "AF, 90 bpm", "count": 2}}]}]
+
+    def given(question, prompt):
+        return stated.checked({"name": "generate_ecg", "arguments": {"prompt": prompt}}, question, drew)["arguments"]
+
+    assert given("draw three more like that", "like that") == {"prompt": "AF, 90 bpm", "count": 3, "seed": 2}
+    assert given("another one", "AF, 90 bpm") == {"prompt": "AF, 90 bpm", "seed": 2}
+    assert given("five ECGs with LBBB", "LBBB") == {"prompt": "LBBB", "count": 5}
+    assert given("an ECG of a man of 60 with LBBB", "a man of 60 with LBBB") == {"prompt": "a man of 60 with LBBB"}
+
+
+@pytest.mark.parametrize(
+    ("question", "goes_on"),
+    [
+        ("what is LLN?", False),
+        ("what does FIGO call reduced variability?", False),
+        ("is that normal?", True),
+        ("and in women?", True),
+        ("why?", True),
+        ("what does the guideline say about it?", True),
+    ],
+)
+def test_a_question_that_stands_alone_is_searched_for_in_its_own_words(question, goes_on):
+    assert bool(stated.GOES_ON.search(question)) is goes_on
 
 
 def test_what_a_tool_made_is_the_newest_ecg():

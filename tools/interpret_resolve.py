@@ -6,7 +6,8 @@ which they should be read: urgent first, then likely before uncertain, the more 
 1. Candidates are codes at or above their threshold; the most specific of a family stays (`tools.scp.belongs`).
 2. Of rhythms that exclude each other, and of blocks that do, the most probable one that the measured rate allows stays.
 3. Where the measurement speaks only against a finding, or its probability lies in its uncertain band, it is uncertain.
-4. Patterns that cannot wait are raised by the measurement alone; without a probability they are uncertain.
+4. Patterns that cannot wait, and a rhythm without P waves that is irregularly irregular, are raised by the measurement
+   alone; without a probability they are uncertain.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ def resolve(
     _normal_or_not(found)
     for code, sentences in urgent(measured).items():
         _raise(found, code, sentences, probabilities, thresholds, measured)
+    if measured.get("atrial_fibrillation_suspected") and not found.keys() & {*WITHOUT_P, "VFIB", "VTACH"}:
+        _raise(found, "AFIB", criteria.evidence("AFIB", measured).speaks_for, probabilities, thresholds, measured)
+        found["AFIB"] = replace(found["AFIB"], urgent=found["AFIB"].urgent and (rate or 0) > 120)
+        found.pop("NORM", None)
     if any(finding.urgent for finding in found.values()):
         found.pop("NORM", None)
     return sorted(found.values(), key=_pressing)

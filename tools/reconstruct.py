@@ -82,9 +82,12 @@ def reconstructed(recording: Recording) -> Rebuilt:
     from encoders.vae import completed, opened
     from encoders.weights import MissingModel
 
-    if recording.duration_s > LONGEST_S:
-        raise UsageError(f"the recording is longer than {LONGEST_S / 60:g} min: cut out a part")
+    whole_s = recording.duration_s
+    if whole_s > LONGEST_S:
+        recording = replace(recording, signal=recording.signal[:, : round(LONGEST_S * recording.fs_hz)])
     usable, warnings = usable_leads(recording)
+    if whole_s > LONGEST_S:
+        warnings.append(f"Only the first {LONGEST_S / 60:g} min of {whole_s / 60:.0f} were rebuilt.")
     try:
         net, factor = opened()
     except MissingModel as error:
