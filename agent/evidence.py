@@ -114,7 +114,8 @@ TOPICS: list[tuple[str, str]] = [
 ]
 COMPARED = re.compile(r"\b(which|compar\w*|both|differ\w*|than|versus|vs|either|each)\b", re.IGNORECASE)
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
-ALWAYS = r"Nothing is measured|Could not be done|The recording is drawn|Urgent"
+UNFOUND = r"[^.:]* (?:is|are) (?:not found \(|beyond what)"  # of what the question names
+ALWAYS = rf"Nothing is measured|Could not be done|The recording is drawn|Urgent|{UNFOUND}"
 MADE = r"This recording is synthetic|Leads rebuilt"  # always too, and first
 # what a question must be told that names nothing, or nothing that there is: the first of these that there is
 OPEN = (r"Conclusion|No interpretation", r"Heart rate")
@@ -129,9 +130,9 @@ def asked(question: str) -> list[str]:
 
 def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
     """The sentences that answer the question, in the order of the question's topics; else the first of all."""
-    wanted = [MADE, *asked(question), ALWAYS]
+    wanted = [MADE, UNFOUND, *asked(question), ALWAYS]
     chosen = [sentence for opening in wanted for sentence in evidence if re.match(opening, _body(sentence))]
-    if not any(re.match(opening, _body(sentence)) for opening in wanted[1:-1] for sentence in evidence):
+    if not any(re.match(opening, _body(sentence)) for opening in wanted[2:-1] for sentence in evidence):
         made = [sentence for sentence in evidence if re.match(MADE, _body(sentence))]
         chosen = made + [sentence for sentence in evidence if sentence in chosen or _is_headline(sentence)]
     return [_narrowed(sentence, question) for sentence in dict.fromkeys(chosen)][:most]

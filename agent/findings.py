@@ -37,6 +37,7 @@ OTHER_NAMES = {  # as people and models write them; regular expressions
     "STTC": r"isch(?:a?emia|a?emic changes)",
     "VTACH": r"vt",
     "VFIB": r"vf",
+    "PACE": r"paced|pacing|pacemaker",
     "HYP": r"hypertrophy",
 }
 

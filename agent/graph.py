@@ -25,11 +25,12 @@ from typing import Any, TypedDict
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
-from agent import citations, faithful, looking
+from agent import citations, faithful, findings, looking
 from agent.evidence import complete, narrowed, relevant
 from agent.llm import ABSENT
 from agent.prompts import Call, kind_of
 from agent.stated import INTO_ECG
+from tools import interpret_words
 from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
@@ -43,6 +44,9 @@ ABILITIES = re.compile(
     r"\bwhat (?:else )?(?:can|could|do) you (?:do|help)|\bhow can you help|\bwhat are you (?:able|good)|^\W*help\W*$"
     r"|\bwhat tools\b|\bwas kannst du|\bque (?:peux|puedes)",
     re.IGNORECASE,
+)
+EVERYTHING = re.compile(
+    r"\b(?:everything|all (?:of )?(?:the |your )?(?:measurements?|values|numbers|results))\b", re.IGNORECASE
 )
 STEP_LIMIT = 4  # rounds of plan and act in one turn
 DISCLAIMER = "Research software, not a medical device."
@@ -104,7 +108,8 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         text, by = "", "evidence"
         if others or not (searches or spoken or looked):
             kinds = {kind_of(name) for name in state["recordings"]}
-            text, by = compose(llm, sentences(others), state["question"], emit, stop, kinds)
+            told = [*sentences(others), *unfound(others, state["question"])]
+            text, by = compose(llm, told, state["question"], emit, stop, kinds)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, text, stop)) if by != "stopped" else ""
         for untouched in (own, set_out(as_asked(spoken, state["question"])), quoted, " ".join(state.get("notes", []))):
@@ -115,7 +120,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         if any("recording" in result["arguments"] for result in state["results"]):
             text = f"{text}\n\n{DISCLAIMER}"
         calls = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
-        told = {
+        end = {
             "answer": text,
             "written_by": by,
             "tools": [{key: result[key] for key in ("name", "arguments", "result")} for result in state["results"]],
@@ -124,7 +129,7 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         }
         shown = citations.kept_from_models(text, quoted if cited else "")
         turn = {"user": state["question"], "calls": calls, "answer": shown}
-        return {"answer": told, "turns": [*state["turns"], turn]}
+        return {"answer": end, "turns": [*state["turns"], turn]}
 
     def after_plan(state: State) -> str:
         return "act" if state["calls"] and state["steps"] < STEP_LIMIT else "answer"
@@ -225,6 +230,17 @@ def sentences(results: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def unfound(results: list[dict[str, Any]], question: str) -> list[str]:
+    """What is to be told of the findings that a question names and no result tells of."""
+    read = [one for one in results if one["name"] == "interpret_ecg" and "error" not in one["result"]]
+    said = []
+    for result in read:
+        where = f"{result['arguments']['recording']}: " if len(results) > 1 else ""
+        codes = [code for code, _, _ in findings.named(question)]
+        said += [where + sentence for sentence in interpret_words.unfound(result["result"], codes)]
+    return said
+
+
 def by_eye(llm: Any, state: State, looked: list[dict[str, Any]], text: str, stop: Callable[[], bool]) -> list[str]:
     """What the language model itself sees in what it looked at, and where the tool that reads it finds otherwise of
     what the answer's `text` is about."""
@@ -290,6 +306,10 @@ def compose(
     chosen = relevant(question, evidence)
     if not evidence and ABILITIES.search(question):
         text = "\n• ".join(["I can:", *(tool.purpose for tool in TOOLS.values())])
+        emit({"kind": "word", "text": text})
+        return text, "evidence"
+    if evidence and EVERYTHING.search(question):
+        text = set_out(evidence)
         emit({"kind": "word", "text": text})
         return text, "evidence"
     for by, facts in (("model", chosen), ("retry", chosen[:3])):

@@ -140,7 +140,9 @@ def look_result(recording: Recording) -> dict[str, Any]:
 
 def comparable(found: dict[str, Any]) -> bool:
     """Whether a tool's result says something that the model's own eye can be compared with."""
-    return bool(found.get("probabilities") or found.get("pattern"))
+    if found.get("probabilities"):
+        return any(lead in LEADS for lead in found["leads_used"])
+    return bool(found.get("pattern"))
 
 
 def differs(text: str, found: dict[str, Any], whole: bool = True) -> list[str]:

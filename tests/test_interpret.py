@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agent import faithful
 from agent.evidence import relevant
 from agent.findings import mentions
-from tools import interpret
+from tools import interpret, interpret_words
 from tools.errors import MissingWeights
 from tools.interpret import interpret_ecg, sentences
 from tools.interpret_resolve import EXCLUDE, HARMLESS, RHYTHMS, resolve
@@ -186,6 +186,27 @@ def test_a_narrow_tachycardia_that_is_no_sinus_rhythm_cannot_wait(measured):
     assert (found.urgent, found.certainty) == (True, "uncertain")
     flutter = resolve({"statement": {"AFLT": 0.9}}, {}, {}, fast)
     assert [one.code for one in flutter if one.urgent] == ["AFLT"]
+
+
+def test_what_a_question_names_is_told_of(encoder, plain):
+    encoder(statement={"SR": 0.9, "AFIB": 0.3}, superclass={"NORM": 0.9})
+    result = interpret_ecg(plain)
+    assert interpret_words.unfound(result, ["SR"]) == []  # found
+    assert interpret_words.unfound(result, ["LVH"]) == []  # said to be without a sign
+    assert interpret_words.unfound(result, ["AFIB"]) == ["Atrial fibrillation is not found (probability 0.30)."]
+    del result["probabilities"]["statement"]["WPW"]
+    [sentence] = interpret_words.unfound({**result, "no_sign_of": {}}, ["WPW"])
+    assert sentence == "Ventricular preexcitation is beyond what the reader has learnt."
+
+
+def test_of_a_lead_without_a_name_the_rhythm_alone_is_read(encoder, plain):
+    encoder(statement={"SR": 0.9, "LVH": 0.9}, superclass={"MI": 0.9})
+    alone = replace(plain, signal=plain.signal[1:2], leads=("ECG",), gain=None)
+    result = interpret_ecg(alone)
+    assert codes(result) == ["SR"]
+    assert "The lead has no name: its rhythm alone is read." in result["warnings"]
+    two = replace(plain, signal=plain.signal[:2], leads=("ECG1", "ECG2"), gain=None)
+    assert "none of its leads is named" in interpret_ecg(two)["warnings"][0]
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,11 @@ def interpret_ecg(recording: Recording, arguments: Any = None, out: Path | None 
     """
     measured = measure_ecg(recording)
     doubts, doubtful = _doubts(recording, measured)
-    used = [name for name in recording.leads if name in LEADS and measured["quality"]["leads"][name]["usable"]]
+    alone = recording.leads if len(recording.leads) == 1 else LEADS  # a strip of one lead need not be named
+    used = [name for name in recording.leads if name in alone and measured["quality"]["leads"][name]["usable"]]
     withheld = why_withheld(recording, used)
+    if used and used[0] not in LEADS:
+        doubts.append("The lead has no name: its rhythm alone is read.")
     result: dict[str, Any] = {"probabilities": None, "no_sign_of": {}, "encoder": None, "leads_used": used}
     if withheld is None:
         findings, looked = _read(recording, measured, used, doubtful, result)
@@ -97,7 +100,7 @@ def why_withheld(recording: Recording, used: list[str]) -> str | None:
         return f"{known_s:.1f} s of signal is too short, {SHORTEST_S:g} s are needed"
     if (height := height_mv(recording)) > TALLEST_MV:
         return f"beats of {height:.0f} mV look like microvolt read as millivolt; give the unit of the file"
-    if not any(name in LEADS for name in recording.leads):
+    if len(recording.leads) > 1 and not any(name in LEADS for name in recording.leads):
         return "none of its leads is named as one of the twelve"
     return None if used else "no lead is usable"
 
@@ -154,6 +157,9 @@ def _read(
         group: {code: round(float(p), 4) for code, p in reading.probabilities.get(group, {}).items()}
         for group in GROUPS
     }
+    if leads[0] not in LEADS:
+        rhythm = {code: p for code, p in probabilities["statement"].items() if statement(code).part == "rhythm"}
+        probabilities = {"superclass": {}, "subclass": {}, "statement": rhythm}
     findings = resolve(probabilities, reading.thresholds, reading.uncertain, measured, doubtful)
     result |= {"probabilities": probabilities, "encoder": encoder.name}
     result["no_sign_of"] = _no_sign_of(probabilities, reading.thresholds, reading.uncertain, measured)

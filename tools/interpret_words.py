@@ -6,6 +6,7 @@ A finding is said in one of three ways, which agent/faithful.py holds answers to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tools import limits
@@ -97,6 +98,30 @@ def verb(name: str) -> str:
     """ "are" after a finding in the plural."""
     plural = name.split(" in ")[0].split(" of ")[0].endswith(("complexes", "changes", "waves", "abnormalities"))
     return "are" if plural else "is"
+
+
+def unfound(result: dict[str, Any], codes: Iterable[str]) -> list[str]:
+    """A sentence for each of `codes` that is neither found nor said to be without a sign."""
+    if result["probabilities"] is None:
+        return []
+    there = {finding["code"] for finding in result["findings"]} | {code for code, _ in _absences(result)}
+    said = []
+    for code in dict.fromkeys(codes):
+        if any(code == other or belongs(other, code) or belongs(code, other) for other in there):
+            continue
+        name = statement(code).name[0].upper() + statement(code).name[1:]
+        p = next((group[code] for group in result["probabilities"].values() if code in group), None)
+        why = (
+            "what the reader has learnt"
+            if result["probabilities"]["superclass"]
+            else "what a lead without a name tells"
+        )
+        said.append(
+            f"{name} {verb(name)} beyond {why}."
+            if p is None
+            else f"{name} {verb(name)} not found (probability {p:.2f})."
+        )
+    return said
 
 
 def _absences(result: dict[str, Any]) -> list[tuple[str, str]]:
