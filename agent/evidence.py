@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from agent.faithful import LEAD, number_pairs
+from agent.stated import GOES_ON
 
 MOST = 8  # sentences shown to the model
 SAID = r"(?:Urgent: )?(?:No sign of )?"  # how a sentence on a finding opens (tools/interpret_words.py)
@@ -19,7 +20,7 @@ WITHHELD = r"|No interpretation|Conclusion: no"
 # question pattern -> opening of the sentences (after an optional "ecg-1: ")
 TOPICS: list[tuple[str, str]] = [
     (
-        r"\b(h\.?r|heart ?rate|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|faster|slower"
+        r"\b(h\.?r|heart ?rates?|bpm|pulse|tachycardi\w*|bradycardi\w*|rate|how (fast|slow)|faster|slower"
         r"|beats (a|per|in (a|one))|herzfrequenz|puls|fréquence|frequenz|frecuencia)\b",
         r"Heart rate|Baseline (heart rate )?is",
     ),
@@ -36,7 +37,7 @@ TOPICS: list[tuple[str, str]] = [
         r"QTc |QT interval is not|Intervals",
     ),
     (r"\b(axis|axes|axe|achse|eje|lagetyp|ax)\b", r"(QRS|P|T) axis|Axes"),
-    (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature)\b", r"Ectopic"),
+    (r"\b(ectop\w*|extrasyst\w*|pvcs?|pacs?|ves|premature|bigemin\w*|trigemin\w*|ventricular beats?)\b", r"Ectopic"),
     (r"\bp.?waves?\b(?!.{0,14}(ampl|tall|high|height))", r"P waves|PR interval is not"),
     (r"\b(st|j ?point|s-t)\b(?!.?ud)", r"ST level|J "),
     (
@@ -50,7 +51,7 @@ TOPICS: list[tuple[str, str]] = [
         r"S amplitude",
     ),
     (r"\bt.?(wave|amplitude)s?\b|\bhow (tall|high|big|large) (is|are) (the )?t\b", r"T amplitude|QT interval is not"),
-    (r"\bq.?waves?\b", r"Q amplitude"),
+    (r"\bq.?waves?\b|\b(the|deep|deepest) q\b", r"Q amplitude"),
     (r"\bp.?(wave )?(amplitude|height)|\bp.?waves?.{0,14}(ampl|tall|high|height)", r"P amplitude"),
     (
         r"\b(quality|noise|noisy|artefacts?|artifacts?|clean|usable|readable|good (signal|recording|tracing)"
@@ -112,15 +113,26 @@ TOPICS: list[tuple[str, str]] = [
     ),
     (r"\b(which|what) leads\b.*\b(read|used)\b|\bencoder\b", r"Read by"),
 ]
-COMPARED = re.compile(r"\b(which|compar\w*|both|differ\w*|than|versus|vs|either|each)\b", re.IGNORECASE)
 TABLE = re.compile(r"((?:[a-z]+-\d+: )?(?:ST level|J level|[PQRST] amplitude)[^:]*: )(.*)\.")
 UNFOUND = r"[^.:]* (?:is|are) (?:not found \(|beyond what)"  # of what the question names
-ALWAYS = rf"Nothing is measured|Could not be done|The recording is drawn|Urgent|{UNFOUND}"
+ALWAYS = rf"Nothing is measured|Could not be done|The recording is drawn|Urgent|An ECG without|{UNFOUND}"
 MADE = r"This recording is synthetic|Leads rebuilt"  # always too, and first
 # what a question must be told that names nothing, or nothing that there is: the first of these that there is
 OPEN = (r"Conclusion|No interpretation", r"Heart rate")
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
+
+
+def going_on(question: str, before: str) -> str:
+    """The question with the words of the one before, less its leads, where it goes on and names nothing ("in V2?")."""
+    if not before or asked(question) or not GOES_ON.search(question):
+        return question
+    return question + " " + re.sub(rf"\b(?:{LEAD})\b", "", before)
+
+
+def spoken_of(evidence: list[str]) -> set[str]:
+    """The recordings that sentences begin with."""
+    return {match[1] for sentence in evidence if (match := re.match(r"([a-z]+-\d+): ", sentence))}
 
 
 def asked(question: str) -> list[str]:
@@ -129,7 +141,13 @@ def asked(question: str) -> list[str]:
 
 
 def relevant(question: str, evidence: list[str], most: int = MOST) -> list[str]:
-    """The sentences that answer the question, in the order of the question's topics; else the first of all."""
+    """The sentences that answer the question, in the order of the question's topics; else the first of all. Of several
+    recordings, as many of each."""
+    if len(ids := sorted(spoken_of(evidence))) > 1:
+        rest = [sentence for sentence in evidence if not any(sentence.startswith(f"{one}: ") for one in ids)]
+        parts = [[s for s in evidence if s.startswith(f"{one}: ")] for one in ids]
+        share = max(most // len(ids), 1)
+        return [*(s for part in parts for s in relevant(question, part, share)), *relevant(question, rest, share)]
     wanted = [MADE, UNFOUND, *asked(question), ALWAYS]
     chosen = [sentence for opening in wanted for sentence in evidence if re.match(opening, _body(sentence))]
     if not any(re.match(opening, _body(sentence)) for opening in wanted[2:-1] for sentence in evidence):
@@ -156,8 +174,10 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
     all that were asked for must be told, and what is urgent always.
     """
     said = {(pair.number, pair.unit) for pair in number_pairs(answer) if pair.quantity != "usual"}
-    ids = {sentence.split(": ")[0] for sentence in evidence if re.match(r"[a-z]+-\d+: ", sentence)}
-    if COMPARED.search(question) and not all(one in answer for one in ids):
+    if not all(one in answer for one in spoken_of(evidence)):
+        return False
+    parts = [part for part in re.split(r"(?<=[.;])\s+", answer.strip()) if part]
+    if len(set(parts)) < len(parts):  # the same said twice stands in place of something
         return False
 
     def there(openings: Iterable[str]) -> list[str]:
@@ -167,7 +187,9 @@ def complete(answer: str, question: str, evidence: list[str]) -> bool:
         sentences = [sentence for sentence in evidence if re.match(opening, _body(sentence))]
         numbers = [{(pair.number, pair.unit) for pair in number_pairs(sentence)} for sentence in sentences]
         told = [
-            bool(own & said) if own else _words(sentence) <= _words(answer)
+            (own <= said if TABLE.fullmatch(sentence) else bool(own & said))
+            if own
+            else _words(sentence) <= _words(answer)
             for own, sentence in zip(numbers, sentences, strict=True)
         ]
         findings = [one for one, sentence in zip(told, sentences, strict=True) if FINDING.match(_body(sentence))]

@@ -181,17 +181,23 @@ KINDS = {"ecg": "ecg", "ppg": "ppg", "pulse wave": "ppg", "spirogram": "spirogra
 LOADED = re.compile(
     rf"\bonly (?:an? )?(?P<only>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)"
     rf"|\bneeds? an? (?P<needs>{'|'.join(KINDS)})\b"
-    rf"|\bno (?P<no>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)",
+    rf"|\bno (?P<no>{'|'.join(KINDS)})s? (?:is|are) (?:loaded|here)"
+    rf"|\b(?:load|upload) an? (?P<first>{'|'.join(KINDS)})\b",
     re.IGNORECASE,
 )
 
 
-SUBJECT = re.compile(r"\b(?:help|tool|do anything) (?:with|for|about) (?P<subject>[a-z]+)", re.IGNORECASE)
+SUBJECT = re.compile(
+    r"\b(?:help|tool|do anything) (?:with|for|about) (?:(?:the|an?|your|this|that) )?(?P<subject>[a-z]+)", re.IGNORECASE
+)
+FOREIGN = re.compile(r"[äöüßéèêàçñ¿]|\b(?:ich|kann|nicht|je|peux|puedo|herramienta|werkzeug)\b", re.IGNORECASE)
 
 
 def wrong_subject(answer: str, question: str) -> list[str]:
     """What an answer refuses that nobody asked for; one line each."""
-    plain = {"that", "this", "it", "a", "an", "the", "your", "any", "recording", "recordings", "ecg", "ecgs"}
+    plain = {"that", "this", "it", "any", "recording", "recordings", "ecg", "ecgs"}
+    if FOREIGN.search(answer):
+        return ["without evidence it speaks a language that it hardly knows"]
     return [
         f"{match[0]!r} was not asked"
         for match in SUBJECT.finditer(answer)
@@ -203,7 +209,7 @@ def wrong_about_loaded(answer: str, kinds: Collection[str]) -> list[str]:
     """What an answer says of the recordings that are loaded, `kinds` of them, and is not so; one line each."""
     found = []
     for match in LOADED.finditer(answer):
-        kind = KINDS[(match[1] or match[2] or match[3]).lower()]
+        kind = KINDS[(match[1] or match[2] or match[3] or match[4]).lower()]
         there = kind in kinds if kind else bool(kinds)
         if there != bool(match["only"]):
             found.append(f"{match[0]!r} is not so")

@@ -26,7 +26,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 
 from agent import citations, faithful, findings, looking
-from agent.evidence import complete, narrowed, relevant
+from agent.evidence import complete, going_on, narrowed, relevant, spoken_of
 from agent.llm import ABSENT
 from agent.prompts import Call, kind_of
 from agent.stated import INTO_ECG
@@ -35,6 +35,7 @@ from tools import recording as recordings
 from tools.errors import EinthovenError, UsageError
 from tools.recording import Recording
 from tools.registry import PATHS, TOOLS, WORDED, files, find
+from tools.scp import statement
 
 ABOUT = {"ppg": "PPG", "spirogram": "spirogram", "ctg": "CTG"}
 LONGEST = 10_000  # characters of one value of a result that a language model is shown
@@ -44,6 +45,15 @@ ABILITIES = re.compile(
     r"\bwhat (?:else )?(?:can|could|do) you (?:do|help)|\bhow can you help|\bwhat are you (?:able|good)|^\W*help\W*$"
     r"|\bwhat tools\b|\bwas kannst du|\bque (?:peux|puedes)",
     re.IGNORECASE,
+)
+EMERGENCY = re.compile(
+    r"\bchest (?:pain|hurts|tight\w*|pressure)|\bpain in (?:my|the) chest|\bpalpitations?\b|\bfaint\w*"
+    r"|\bpass(?:ed|ing)? out|\bcollaps\w+|\bunconscious|\b(?:can't|cannot|hard to) breathe|\bshort of breath"
+    r"|\bbreathless|\bemergency\b|\bmy (?:pulse|heart rate) is \d+|\bheart is racing",
+    re.IGNORECASE,
+)
+CALL = (
+    "I cannot judge symptoms. With chest pain, fainting, breathlessness or a collapse, call the emergency services now."
 )
 EVERYTHING = re.compile(
     r"\b(?:everything|all (?:of )?(?:the |your )?(?:measurements?|values|numbers|results))\b", re.IGNORECASE
@@ -109,7 +119,8 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
         if others or not (searches or spoken or looked):
             kinds = {kind_of(name) for name in state["recordings"]}
             told = [*sentences(others), *unfound(others, state["question"])]
-            text, by = compose(llm, told, state["question"], emit, stop, kinds)
+            before = state["turns"][-1]["user"] if state["turns"] else ""
+            text, by = compose(llm, told, state["question"], emit, stop, kinds, before)
         quoted, cited = citations.quoted(searches)
         own = " ".join(by_eye(llm, state, looked, text, stop)) if by != "stopped" else ""
         for untouched in (own, set_out(as_asked(spoken, state["question"])), quoted, " ".join(state.get("notes", []))):
@@ -238,6 +249,8 @@ def unfound(results: list[dict[str, Any]], question: str) -> list[str]:
         where = f"{result['arguments']['recording']}: " if len(results) > 1 else ""
         codes = [code for code, _, _ in findings.named(question)]
         said += [where + sentence for sentence in interpret_words.unfound(result["result"], codes)]
+    if read and any(statement(code).superclass == "MI" for code, _, _ in findings.named(question)):
+        said.append(interpret_words.NOT_EXCLUDED)
     return said
 
 
@@ -297,13 +310,18 @@ def as_asked(spoken: list[dict[str, Any]], question: str) -> list[str]:
 
 def compose(
     llm: Any, evidence: list[str], question: str, emit: Callable[[dict[str, Any]], None], stop: Callable[[], bool],
-    kinds: Collection[str] = (),
+    kinds: Collection[str] = (), before: str = "",
 ) -> tuple[str, str]:  # fmt: skip
     """An answer and who wrote it: the "model", the model on a "retry" with less before it, or the "evidence".
 
-    Words are streamed as they are written; when a try does not hold, the listener is told to drop it.
+    A question that goes on is about what the one `before` it was about. Words are streamed as they are written; when a
+    try does not hold, the listener is told to drop it.
     """
-    chosen = relevant(question, evidence)
+    about = going_on(question, before)
+    chosen = relevant(about, evidence)
+    if not evidence and EMERGENCY.search(question):
+        emit({"kind": "word", "text": CALL})
+        return CALL, "evidence"
     if not evidence and ABILITIES.search(question):
         text = "\n• ".join(["I can:", *(tool.purpose for tool in TOOLS.values())])
         emit({"kind": "word", "text": text})
@@ -312,7 +330,8 @@ def compose(
         text = set_out(evidence)
         emit({"kind": "word", "text": text})
         return text, "evidence"
-    for by, facts in (("model", chosen), ("retry", chosen[:3])):
+    fewer = chosen[:3] if spoken_of(chosen[:3]) == spoken_of(chosen) else chosen
+    for by, facts in (("model", chosen), ("retry", fewer)):
         text = ""
         for word in llm.write(facts, question, stop):
             text += word
@@ -322,7 +341,7 @@ def compose(
             return text or "Stopped.", "stopped"
         wrong = faithful.problems(text, facts) + faithful.wrong_about_loaded(text, kinds)
         wrong += [] if facts else faithful.wrong_subject(text, question)
-        if text and not wrong and complete(text, question, facts):
+        if text and not wrong and complete(text, about, facts):
             return text, by
         emit({"kind": "drop"})
     text = set_out(chosen) or speechless(kinds)

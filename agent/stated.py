@@ -72,6 +72,9 @@ HOW_MANY = (
     rf"\b({'|'.join(NUMBERS)}|[2-9]|1\d|2\d|3[0-2]) (?:more|other|others|different|new|synthetic)?\b ?"
     r"(?:(?:more|like)\b|(?:\w+ )?(?:ecgs|ekgs|tracings|traces|strips|versions|drawings)\b)"
 )
+ADDED = re.compile(r"\b(?:add|also|plus|too|as well|in addition|on top)\b", re.IGNORECASE)
+FASTER = re.compile(r"\b(?:faster|quicker|slower)\b", re.IGNORECASE)
+USUAL_BPM = 75.0
 LIKE_IT = re.compile(r"\b(?:more|another|again|same|like (?:that|it|this)|others?|noch|encore)\b", re.IGNORECASE)
 GOES_ON = re.compile(  # what these stand for was said before
     r"^\W*(?:and|what about|how about|but|or|why|und|et|y)\b|^\W*\S+(?:\s+\S+)?\W*$"
@@ -195,6 +198,10 @@ def _of_a_drawing(call: Call, question: str, history: list[dict[str, Any]]) -> C
     if A_NEW_ONE.search(question) and not THEIRS.search(question):
         arguments.pop("recording", None)
     prompt = arguments.get("prompt", "")
+    wishes = [one["arguments"].get("prompt", "") for turn in history for one in turn["calls"]]
+    last = next((heard for wish in reversed(wishes) if (heard := _to_draw(wish))), {})
+    if last and not A_NEW_ONE.search(question) and (changed := _changed(last, question)) != last:
+        return {**call, "arguments": {**arguments, "prompt": _worded(changed)}}
     asked, given = _to_draw(question), _to_draw(prompt)
     if {"statements"} <= asked.keys() and (
         not asked["statements"] & given.get("statements", set()) or asked.keys() - given.keys()
@@ -203,9 +210,33 @@ def _of_a_drawing(call: Call, question: str, history: list[dict[str, Any]]) -> C
     elif given and (left_out := asked.keys() - given.keys()) and left_out != {"statements"}:
         arguments["prompt"] = f"{prompt}, {question}"
     elif not given and not asked and LIKE_IT.search(question):
-        earlier = [one["arguments"].get("prompt", "") for turn in history for one in turn["calls"]]
-        arguments["prompt"] = next((wish for wish in reversed(earlier) if _to_draw(wish)), prompt)
+        arguments["prompt"] = next((wish for wish in reversed(wishes) if _to_draw(wish)), prompt)
     return {**call, "arguments": arguments}
+
+
+def _changed(last: dict[str, Any], question: str) -> dict[str, Any]:
+    """The last wish as a question changes it: "make it 120 bpm", "faster", "add AF", "a man instead"."""
+    asked = _to_draw(question)
+    changed = {**last, **{name: value for name, value in asked.items() if name != "statements"}}
+    if "statements" in asked and ADDED.search(question):
+        changed["statements"] = last.get("statements", set()) | asked["statements"]
+    elif "statements" in asked:
+        return last  # another wish
+    if "heart_rate_bpm" not in asked and (found := FASTER.search(question)):
+        factor = 1.25 if found[0].lower() in ("faster", "quicker") else 0.8
+        changed["heart_rate_bpm"] = 5.0 * round(last.get("heart_rate_bpm", USUAL_BPM) * factor / 5)
+    return changed
+
+
+def _worded(heard: dict[str, Any]) -> str:
+    """Words that are heard as that."""
+    from tools.drawing_words import phrases
+
+    said = [phrases(code)[0] for code in sorted(heard.get("statements", ()))]
+    said += [f"{heard['heart_rate_bpm']:g} bpm"] if "heart_rate_bpm" in heard else []
+    said += [f"{heard['age_years']:g} years old"] if "age_years" in heard else []
+    said += [{"F": "woman", "M": "man"}[heard["sex"]]] if "sex" in heard else []
+    return ", ".join(said)
 
 
 def _to_draw(text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.rhythm import TRACK
+from encoders.rhythm import TRACK, without_ventricular
 from encoders.vae import STEPS
 from encoders.weights import WEIGHTS, network
 
@@ -137,7 +137,7 @@ class Flow(nn.Module):
         noise = [torch.randn(self.shape.latent, STEPS, generator=torch.Generator().manual_seed(s)) for s in seeds]
         x = torch.stack(noise).to(given.text.device)
         both = Given(*(torch.cat([one, other]) for one, other in zip(given, given.nothing(), strict=True)))
-        twice = None if beats is None else beats.repeat(2, 1, 1)
+        twice = None if beats is None else torch.cat([beats, without_ventricular(beats)])
         for step in range(steps):
             t = torch.full((2 * len(x),), step / steps, device=x.device)
             asked, free = self(x.repeat(2, 1, 1), t, both, twice).chunk(2)

@@ -103,6 +103,27 @@ def test_what_it_can_do_is_what_the_tools_do(script):
     assert "Read a spirogram" in answer
 
 
+@pytest.mark.parametrize("question", ["my chest hurts, is it a heart attack?", "I fainted, what should I do?"])
+def test_symptoms_are_not_judged_but_help_is_called_for(script, question):
+    answer = ask(Session(script(answers=["I have no tool for that."])), question)[1]["answer"]
+    assert "call the emergency services" in answer
+
+
+def test_a_question_that_goes_on_is_about_what_was_asked_before(script, dicom):
+    session = Session(script(MEASURE, ["Nonsense 9 mV."] * 9))
+    session.add(dicom)
+    assert "V5" in ask(session, "how high is the R wave in V5?")[1]["answer"]
+    second = ask(session, "and in V2?")[1]["answer"]
+    assert second.startswith("R amplitude: V2")
+
+
+def test_of_an_infarct_it_is_said_what_an_ecg_cannot_tell(script, dicom):
+    session = Session(script([{"name": "interpret_ecg", "arguments": {"recording": "ecg-1"}}]))
+    session.add(dicom)
+    assert "does not exclude an acute infarction" in ask(session, "is there a STEMI?")[1]["answer"]
+    assert "does not exclude" not in ask(session, "is there LBBB?")[1]["answer"]
+
+
 def test_who_leaves_amid_an_answer_ends_it(script, dicom):
     class Endless(script):
         def write(self, evidence, question, stop=lambda: False):

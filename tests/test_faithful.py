@@ -176,6 +176,17 @@ def test_a_comparison_tells_of_each_and_a_limit_is_no_measurement():
     assert not complete(long[1], "is the QTc long?", long)  # 460 ms is also what Hodges gives
 
 
+def test_of_several_recordings_each_has_its_share():
+    many = [
+        f"ecg-{n}: {name} is likely." for n in (1, 2) for name in ("Conclusion: A", *("B" * k for k in range(1, 9)))
+    ]
+    assert {sentence[:5] for sentence in relevant("what do they show?", many)} == {"ecg-1", "ecg-2"}
+    table = ["ST level 60 ms after J: V1 0.04 mV, V3 0.27 mV."]
+    assert not complete("The ST level 60 ms after J is V1 0.04 mV.", "any ST elevation?", table)
+    assert complete("The ST level 60 ms after J is V1 0.04 mV, V3 0.27 mV.", "any ST elevation?", table)
+    assert not complete("The rate is 61 bpm. The rate is 61 bpm.", "rate?", ["Heart rate 61 bpm."])
+
+
 def test_counts_of_two_kinds_of_beats_are_not_told_of_each_other():
     held = ["Ectopic beats: 7 ventricular and 0 supraventricular of 26 beats."]
     assert not problems("The ectopic beats are 7 ventricular and 0 supraventricular of 26 beats.", held)

@@ -60,7 +60,7 @@ def test_a_condition_that_is_there_is_read(flow, what):
 
 def test_beats_are_read_and_what_is_not_known_of_them_adds_nothing(flow):
     x, t, one = torch.randn(1, 3, STEPS), torch.tensor([0.5]), given(1)
-    slow, fast, unknown = (track([np.arange(20.0, 1000, rr)]) for rr in (100, 60, 2000))
+    slow, fast, unknown = (track([np.array([(at, 0) for at in range(20, 1000, rr)])]) for rr in (100, 60, 2000))
     assert not torch.allclose(flow(x, t, one, slow), flow(x, t, one, fast), atol=1e-3)
     assert torch.allclose(flow(x, t, one, unknown), flow(x, t, one))
     drawn = [flow.draw(one, [0], beats, steps=2) for beats in (slow, fast)]

@@ -21,7 +21,7 @@ from tools.errors import MissingWeights
 from tools.interpret import interpret_ecg, sentences
 from tools.interpret_resolve import EXCLUDE, HARMLESS, RHYTHMS, resolve
 from tools.measure import measure_ecg
-from tools.recording import LEADS, read
+from tools.recording import LEADS, Recording, read
 from tools.registry import find
 from tools.scp import GROUPED, STATEMENTS
 
@@ -207,6 +207,24 @@ def test_of_a_lead_without_a_name_the_rhythm_alone_is_read(encoder, plain):
     assert "The lead has no name: its rhythm alone is read." in result["warnings"]
     two = replace(plain, signal=plain.signal[:2], leads=("ECG1", "ECG2"), gain=None)
     assert "none of its leads is named" in interpret_ecg(two)["warnings"][0]
+
+
+def test_many_ventricular_beats_are_a_finding(measured):
+    many = {**measured, "ectopic": {"ventricular": 444, "supraventricular": 0, "of": 1987}}
+    assert certainty(many, NORM=0.9, SR=0.9) == {"PVC": "uncertain", "SR": "likely"}
+    few = {**measured, "ectopic": {"ventricular": 4, "supraventricular": 0, "of": 1987}}
+    assert "PVC" not in certainty(few, NORM=0.9, SR=0.9)
+
+
+def test_fibrillation_that_runs_stands_first(encoder):
+    rng = np.random.default_rng(0)
+    time_s = np.arange(60 * 250) / 250
+    wave = np.sin(2 * np.pi * (5 * time_s + 0.4 * np.cumsum(rng.normal(0, 0.05, len(time_s)))))
+    encoder(statement={"AFIB": 0.9, "SR": 0.2})
+    result = interpret_ecg(Recording(0.5 * wave[None].astype(np.float32), 250.0, ("II",)))
+    assert result["findings"][0]["code"] == "VFIB"
+    assert result["findings"][0]["urgent"]
+    assert "AFIB" not in codes(result)
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,24 @@ def test_what_is_drawn_is_what_is_asked_for_now(question, prompt, drawn):
     assert stated.checked(call, question, [])["arguments"] == {"prompt": drawn}
 
 
+@pytest.mark.parametrize(
+    ("question", "drawn"),
+    [
+        ("make it 120 bpm", "complete right bundle branch block, 120 bpm, 60 years old, woman"),
+        ("make it a man", "complete right bundle branch block, 90 bpm, 60 years old, man"),
+        ("a bit slower", "complete right bundle branch block, 70 bpm, 60 years old, woman"),
+        (
+            "add atrial fibrillation",
+            "atrial fibrillation, complete right bundle branch block, 90 bpm, 60 years old, woman",
+        ),
+    ],
+)
+def test_a_wish_is_changed_as_it_is_said(question, drawn):
+    drew = [{"name": "generate_ecg", "arguments": {"prompt": "a 60 year old woman with RBBB at 90 bpm"}}]
+    call = {"name": "generate_ecg", "arguments": {"prompt": "RBBB"}}
+    assert stated.checked(call, question, [{"user": "draw it", "calls": drew}])["arguments"]["prompt"] == drawn
+
+
 def test_more_like_that_are_others_of_the_last_wish():
     drew = [{"user": "draw", "calls": [{"name": "generate_ecg", "arguments": {"prompt": "AF, 90 bpm", "count": 2}}]}]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tools.beats import label_beats, r_peaks
 from tools.errors import MissingWeights, UsageError
 from tools.recording import LEADS, Recording, write
 
@@ -181,15 +182,19 @@ def as_asked(
 def unseen(signals: np.ndarray, statements: Sequence[Sequence[str]]) -> list[float]:
     """How far each of (B, 12, 1000) mV is from showing all that was asked for: 0 where the network of the default
     reader sees each statement that it knows at its threshold, else the largest share of the way to it that is missing.
+    Extrasystoles that tools/beats.py does not see are missing.
     """
     from encoders.reading import reader
+    from encoders.rhythm import VENTRICULAR
 
     judge = reader()
     thresholds, at = judge.thresholds["statement"], {code: i for i, code in enumerate(judge.codes["statement"])}
     seen = judge.whole(signals)["statement"]
     lacking = []
-    for p, codes in zip(seen, statements, strict=True):
+    for signal, p, codes in zip(signals, seen, statements, strict=True):
         short = [1 - p[at[code]] / thresholds[code] for code in codes if code in at]
+        if VENTRICULAR & set(codes) and "V" not in label_beats(signal, 100.0, r_peaks(signal, 100.0)):
+            short.append(1.0)
         lacking.append(max(0.0, *short) if short else 0.0)
     return lacking
 
@@ -232,8 +237,6 @@ def _person(recording: Recording) -> Any:
 
 def rate_of(signal: np.ndarray) -> float | None:
     """Ventricular rate of a drawn ECG in bpm, None under three beats."""
-    from tools.beats import r_peaks
-
     peaks = r_peaks(signal, 100.0)
     return round(60 * 100.0 * (len(peaks) - 1) / float(peaks[-1] - peaks[0]), 1) if len(peaks) > 2 else None
 
@@ -252,6 +255,10 @@ def sentences(result: dict[str, Any]) -> list[str]:
     what = condition["text"].rstrip(". ") or "no statement"
     said = [f"{'A synthetic ECG was' if count == 1 else f'{count} synthetic ECGs were'} drawn: {what}."]
     said.append("It is nobody's recording: a model drew it.")
+    if condition["sex"] or condition["age_years"]:
+        who = {"F": "a woman", "M": "a man", None: "a person"}[condition["sex"]]
+        years = f" of {condition['age_years']:g} years" if condition["age_years"] else ""
+        said.append(f"Asked for {who}{years}.")
     if condition["heart_rate_bpm"] is not None:
         said.append(f"Heart rate asked for {condition['heart_rate_bpm']:.0f} bpm.")
     drawn = [f"{rate:.0f}" for rate in result["heart_rate_bpm"] if rate is not None]

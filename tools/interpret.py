@@ -22,7 +22,7 @@ import numpy as np
 
 from tools import quality
 from tools.errors import MissingWeights
-from tools.interpret_resolve import HARMLESS, OF_LIMBS, Finding, resolve, threshold_of
+from tools.interpret_resolve import HARMLESS, OF_LIMBS, RHYTHMS, Finding, resolve, threshold_of
 from tools.interpret_words import ASKED_FOR, sentences, summary
 from tools.measure import WHOLE_S, measure_ecg
 from tools.recording import LEADS, Recording, made_by_a_model
@@ -35,6 +35,8 @@ TALLEST_MV = 20.0  # no QRS of a person is taller; in microvolt read as millivol
 CLEARLY = 0.5  # of its threshold: what lies between is neither found nor said to be absent
 LOOKED_AT = 2  # findings whose places are looked for: each costs an occlusion of every lead and stretch
 SIGNS = (("1AVB", "pr_ms", 200), ("CLBBB", "qrs_ms", 119), ("CRBBB", "qrs_ms", 119))
+WIDE_MS, HIDDEN = 120, {"MI", "STTC"}  # a wide or paced QRS hides an infarction and ischaemia
+STRIP_LEADS, STRIP_S = 3, 30.0  # of what may be watched for VT and VF; a resting ECG is read as it stands
 GROUPS = ("superclass", "subclass", "statement")
 
 
@@ -69,6 +71,9 @@ def interpret_ecg(recording: Recording, arguments: Any = None, out: Path | None 
         result["leads_used"] = []
         trusted = "microvolt" not in withheld
         findings, looked = resolve({}, {}, {}, measured) if used and trusted else [], {}
+    if running := _running(recording):
+        findings = [running, *(one for one in findings if one.code not in {*RHYTHMS, "NORM", "VFIB"})]
+        result["no_sign_of"] = {}
     if any(finding.probability is None for finding in findings):
         doubts.append("A finding without a probability is raised by the measurements alone.")
     result["findings"] = [_plain(finding, looked.get(finding.code)) for finding in findings]
@@ -170,6 +175,20 @@ def _read(
     return findings, looked
 
 
+def _running(recording: Recording) -> Finding | None:
+    """VT or VF that a strip of a lead or two shows for a part of the time (tools/risk_running.py)."""
+    if len(recording.leads) > STRIP_LEADS or recording.duration_s < STRIP_S:
+        return None
+    from tools.risk_running import ongoing
+
+    found = ongoing(recording)
+    if not found:
+        return None
+    where = ", ".join(f"{start:.0f} to {stop:.0f} s" for start, stop in found[:3]) + (" and later" if found[3:] else "")
+    said = f"VT or VF seems to run from {where}: call for help if it is true."
+    return Finding("VFIB", "statement", None, None, "uncertain", True, [said])
+
+
 def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict, measured: dict[str, Any]) -> dict[str, float]:
     """Of `ASKED_FOR`, what lies below half of its threshold and below its uncertain band, with its probability.
 
@@ -179,6 +198,8 @@ def _no_sign_of(probabilities: dict, thresholds: dict, uncertain: dict, measured
     spoken_for = {code for code, key, limit in SIGNS if (measured.get(key) or 0) > limit}
     if measured["atrial_fibrillation_suspected"]:
         spoken_for.add("AFIB")
+    if measured["paced"] or (measured["qrs_ms"] or 0) >= WIDE_MS:
+        spoken_for |= HIDDEN
     for code in ASKED_FOR:
         if code in spoken_for:
             continue

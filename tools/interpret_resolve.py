@@ -41,6 +41,7 @@ EXCLUDE = [
     {"LVOLT", "LVH", "VCLVH", "HVOLT"},
 ]  # sets of which one stays, the most probable
 WITHOUT_P = ("AFIB", "AFLT")
+MANY_PVCS, MANY_PVCS_SHARE = 2, 0.05  # of the beats: so many are a finding, whatever the encoder thinks
 NEED_PR = ("1AVB", "LPR")
 SINUS_AXIS_DEG = (-60, 135)  # of P: one sinus rhythm in three hundred of PTB-XL lies outside
 FAST_BPM = 150  # of a resting adult: none of PTB-XL's sinus tachycardias is so fast
@@ -100,6 +101,16 @@ def resolve(
     if measured.get("atrial_fibrillation_suspected") and not found.keys() & {*WITHOUT_P, "VFIB", "VTACH"}:
         _raise(found, "AFIB", criteria.evidence("AFIB", measured).speaks_for, probabilities, thresholds, measured)
         found["AFIB"] = replace(found["AFIB"], urgent=found["AFIB"].urgent and (rate or 0) > 120)
+        found.pop("NORM", None)
+    beats = measured.get("ectopic") or {"ventricular": 0, "of": 1}
+    if beats["ventricular"] >= max(MANY_PVCS, MANY_PVCS_SHARE * beats["of"]) and not found.keys() & {
+        "PVC",
+        "VFIB",
+        "VTACH",
+    }:
+        sentences = criteria.evidence("PVC", measured).speaks_for
+        _raise(found, "PVC", sentences, probabilities, thresholds, measured)
+        found["PVC"] = replace(found["PVC"], urgent=False)
         found.pop("NORM", None)
     if any(finding.urgent for finding in found.values()):
         found.pop("NORM", None)

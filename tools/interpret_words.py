@@ -16,6 +16,12 @@ from tools.scp import PARTS, belongs, statement
 ASKED_FOR = ("AFIB", "AFLT", "3AVB", "1AVB", "CLBBB", "CRBBB", "WPW", "LVH", "RVH", "MI", "STTC", "LNGQT")
 
 
+NOT_EXCLUDED = (
+    "An ECG without a sign of it does not exclude an acute infarction, and the reader does not tell an acute one from "
+    "an old one."
+)
+
+
 def summary(result: dict[str, Any], measured: dict[str, Any]) -> str:
     """Rate, rhythm, axis, intervals, conduction, hypertrophy, ischaemia or infarction, conclusion."""
     said = [f"Urgent: {_said(finding)}" for finding in result["findings"] if finding["urgent"]]

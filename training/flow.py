@@ -65,7 +65,7 @@ def batch(
     of_person = torch.from_numpy(person[rows, other]), torch.ones(len(rows), dtype=torch.bool)
     latent = torch.from_numpy(known.latent[rows, version].astype(np.float32))
     given = given._replace(person=of_person[0], has_person=of_person[1])
-    return latent, given, flow_data.told(known.peaks[rows, version])
+    return latent, given, flow_data.told(known.hearts[rows, version])
 
 
 @torch.inference_mode()
@@ -152,7 +152,7 @@ def judged(
 
 def picture(autoencoder: vae.Vae, wording: flow_data.Words, codes: tuple[str, ...], rhythms: rhythm.Rhythms) -> Any:
     """A function that draws four ECGs from words, to look at during training."""
-    wanted = [("NORM", 65.0), ("AFIB", 110.0), ("CLBBB", 75.0), ("STACH", 125.0)]
+    wanted = [("NORM", 65.0), ("AFIB", 110.0), ("CLBBB", 75.0), ("PVC", 80.0)]
 
     def drawn(net: Flow, file: Path) -> None:
         from matplotlib.figure import Figure
@@ -190,7 +190,7 @@ def main() -> None:
     known = flow_data.prepared(args.data, table, autoencoder, args.out)
     person = persons(identity.opened(args.identity), known, wording)
     learnt = np.isin(known.fold, ptbxl.TRAIN)
-    rhythms = rhythm.of([one[np.isfinite(one)] for one in known.peaks[learnt, 0]], known.statement[learnt], codes)
+    rhythms = rhythm.of(flow_data.listed(known.hearts[learnt, 0]), known.statement[learnt], codes)
     net, figures = fit(known, person, wording, picture(autoencoder, wording, codes, rhythms), args)
     enough = [code for i, code in enumerate(codes) if known.statement[learnt, i].sum() >= LEAST]
     file = args.out / "flow.safetensors"
@@ -211,12 +211,13 @@ def main() -> None:
 
 def keep(rhythms: rhythm.Rhythms, file: Path) -> None:
     """The rhythms that drawings take their beats from, and their card."""
-    parts = {"shows": rhythms.shows.astype(np.uint8), "share": rhythms.share, "rate_bpm": rhythms.rate_bpm}
+    parts = {"share": rhythms.share, "rate_bpm": rhythms.rate_bpm}
+    parts |= {"shows": rhythms.shows.astype(np.uint8), "ventricular": rhythms.ventricular.astype(np.uint8)}
     tensors = {name: torch.from_numpy(value) for name, value in parts.items()}
     save_file(tensors, file, metadata={"config": json.dumps({"codes": rhythms.codes})})
     write_card(file, {
         "name": "rhythm",
-        "what": "when a drawn heart beats: RR intervals as shares of their mean, and what the recording shows",
+        "what": "when a drawn heart beats, which beats are ventricular, and what the recording shows that lends them",
         "data": f"PTB-XL (CC BY 4.0), {len(rhythms.shows)} recordings of folds 1-7",
         "split": "the training folds 1-7 of the flow alone",
         "command": "python -m training.flow --data DIR --out DIR",

@@ -3,8 +3,8 @@
     known = prepared(root, net, folder)       # once, kept in `folder`; the columns of `Latents`
     given = asked(known, rows, rng, words)    # conditions of a batch, each statement in one of its wordings
 
-Every recording is there in several versions: as recorded, varied as in training/vae_data.py (each with its own R
-peaks), and its two halves alone, of which the autoencoder guesses the rest.
+Every recording is there in several versions: as recorded, varied as in training/vae_data.py (each with its own
+beats), and its two halves alone, of which the autoencoder guesses the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from encoders.flow import NUMBERS, Given
 from encoders.rhythm import MOST, track
 from encoders.sentence import WIDTH, embed
 from encoders.vae import FS_HZ, SAMPLES, Vae
-from tools.beats import r_peaks
+from tools.beats import label_beats, r_peaks
 from tools.drawing_words import phrases
 from training import ptbxl, vae_data
 
@@ -31,11 +31,11 @@ HALVES = (slice(0, SAMPLES // 2), slice(SAMPLES // 2, SAMPLES))
 
 class Latents(NamedTuple):
     """latent (records, VERSIONS, latent, STEPS), half (records, 2, latent, STEPS) float16, in units of their spread;
-    peaks (records, VERSIONS, MOST) R peaks in samples, NaN behind the last; numbers (records, VERSIONS, 4), NaN where
-    unknown; statement (records, codes) bool; the rest (records,)."""
+    hearts (records, VERSIONS, MOST, 2) as in encoders/rhythm.py, NaN behind the last beat; numbers (records, VERSIONS,
+    4), NaN where unknown; statement (records, codes) bool; the rest (records,)."""
 
     latent: np.ndarray
-    peaks: np.ndarray
+    hearts: np.ndarray
     half: np.ndarray
     numbers: np.ndarray
     statement: np.ndarray
@@ -57,11 +57,11 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
     rng = np.random.default_rng(seed)
     signal = vae_data.levelled(table.signal)
     known = np.ones((1, 12, SAMPLES), bool)
-    latent, peaks = [encoded(net, signal, known)], [beats(signal)]
+    latent, hearts = [encoded(net, signal, known)], [beats(signal)]
     for _ in tqdm(range(VERSIONS - 1), desc="versions"):
         other = vae_data.varied(rng, signal)
         latent.append(encoded(net, other, known))
-        peaks.append(beats(other))
+        hearts.append(beats(other))
     half = []
     for part in HALVES:
         seen = np.zeros((1, 12, SAMPLES), bool)
@@ -71,9 +71,9 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
     told = [people.get(record, (None, None)) for record in table.record]
     age = np.array([np.nan if years is None else years for years, _ in told])
     male = np.array([np.nan if sex is None else float(sex == "M") for _, sex in told])
-    numbers = np.stack([np.column_stack([rate(one), age, male, table.raw]) for one in peaks], axis=1)
+    numbers = np.stack([np.column_stack([rate(one), age, male, table.raw]) for one in hearts], axis=1)
     made = Latents(
-        np.stack(latent, axis=1), np.stack(peaks, axis=1), np.stack(half, axis=1), numbers,
+        np.stack(latent, axis=1), np.stack(hearts, axis=1), np.stack(half, axis=1), numbers,
         table.labels["statement"] > 0, table.patient, table.fold, table.raw,
     )  # fmt: skip
     np.savez(file, **made._asdict())
@@ -81,16 +81,23 @@ def prepared(root: Path, table: ptbxl.Table, net: Vae, folder: Path, seed: int =
 
 
 def beats(signal: np.ndarray) -> np.ndarray:
-    """(records, MOST) R peaks of (records, 12, SAMPLES) mV, in samples; NaN behind the last."""
-    out = np.full((len(signal), MOST), np.nan, np.float32)
-    for row, one in zip(out, tqdm(signal, desc="R peaks", leave=False, disable=len(signal) < 2), strict=True):
+    """(records, MOST, 2) hearts of (records, 12, SAMPLES) mV; NaN behind the last beat."""
+    out = np.full((len(signal), MOST, 2), np.nan, np.float32)
+    for row, one in zip(out, tqdm(signal, desc="beats", leave=False, disable=len(signal) < 2), strict=True):
         found = r_peaks(one, FS_HZ)[:MOST]
-        row[: len(found)] = found
+        row[: len(found), 0] = found
+        row[: len(found), 1] = [kind == "V" for kind in label_beats(one, FS_HZ, found)]
     return out
 
 
-def rate(peaks: np.ndarray) -> np.ndarray:
-    """(records,) mean ventricular rate in bpm of (records, MOST) R peaks; NaN under three beats."""
+def listed(hearts: np.ndarray) -> list[np.ndarray]:
+    """(records, MOST, 2) as a list of (beats, 2)."""
+    return [one[np.isfinite(one[:, 0])] for one in hearts]
+
+
+def rate(hearts: np.ndarray) -> np.ndarray:
+    """(records,) mean ventricular rate in bpm of (records, MOST, 2); NaN under three beats."""
+    peaks = hearts[..., 0]
     count = np.isfinite(peaks).sum(axis=1)
     span = np.nanmax(np.column_stack([peaks, np.zeros(len(peaks))]), axis=1) - np.nan_to_num(peaks[:, 0])
     return np.where(count > 2, 60 * FS_HZ * (count - 1) / np.maximum(span, 1), np.nan)
@@ -101,9 +108,9 @@ def heart_rate(signal: np.ndarray) -> float:
     return float(rate(beats(signal[None]))[0])
 
 
-def told(peaks: np.ndarray) -> torch.Tensor:
-    """`rhythm.track` of (records, MOST) R peaks."""
-    return track([one[np.isfinite(one)] for one in peaks])
+def told(hearts: np.ndarray) -> torch.Tensor:
+    """`rhythm.track` of (records, MOST, 2)."""
+    return track(listed(hearts))
 
 
 @torch.inference_mode()
