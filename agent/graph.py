@@ -130,7 +130,10 @@ def build(llm: Any, checkpointer: Any = None, stop: Callable[[], bool] = lambda:
                 text += part
         if any("recording" in result["arguments"] for result in state["results"]):
             text = f"{text}\n\n{DISCLAIMER}"
-        calls = [{"name": result["name"], "arguments": result["arguments"]} for result in state["results"]]
+        calls: list[dict[str, Any]] = [
+            {"name": one["name"], "arguments": one["arguments"], "made": one["result"].get("recordings", [])}
+            for one in state["results"]
+        ]
         end = {
             "answer": text,
             "written_by": by,

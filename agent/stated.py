@@ -72,6 +72,7 @@ HOW_MANY = (
     rf"\b({'|'.join(NUMBERS)}|[2-9]|1\d|2\d|3[0-2]) (?:more|other|others|different|new|synthetic)?\b ?"
     r"(?:(?:more|like)\b|(?:\w+ )?(?:ecgs|ekgs|tracings|traces|strips|versions|drawings)\b)"
 )
+IT = re.compile(r"\b(?:it|its|that|this)\b", re.IGNORECASE)
 ADDED = re.compile(r"\b(?:add|also|plus|too|as well|in addition|on top)\b", re.IGNORECASE)
 FASTER = re.compile(r"\b(?:faster|quicker|slower)\b", re.IGNORECASE)
 USUAL_BPM = 75.0
@@ -140,12 +141,27 @@ def _how_many(arguments: dict[str, Any], question: str, history: list[dict[str, 
 
 
 def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], ids: list[str]) -> Call:
-    """The call on the newest ECG, where the person speaks of one that a tool made: "measure what you drew"."""
+    """The call on the newest ECG, where the person speaks of one that a tool made: "measure what you drew"; and on the
+    recorded one where nobody speaks of what was drawn from a pulse wave."""
     ecgs = [name for name in ids if kind_of(name) == "ecg"]
     made = any(one["name"] in MAKERS for turn in history for one in turn["calls"])
-    if not (made and MADE.search(question) and call["arguments"].get("recording") in ecgs):
+    if not (made and call["arguments"].get("recording") in ecgs):
         return call
-    return {**call, "arguments": {**call["arguments"], "recording": ecgs[-1]}}
+    if MADE.search(question):
+        return {**call, "arguments": {**call["arguments"], "recording": ecgs[-1]}}
+    drawn = [
+        one for turn in history for of in turn["calls"] for one in of.get("made", []) if of["name"] == "ppg_to_ecg"
+    ]
+    recorded = [name for name in ecgs if name not in drawn]
+    meant = INTO_ECG.search(history[-1]["user"]) and IT.search(question)  # "turn it into an ECG", "measure it"
+    if (
+        call["arguments"]["recording"] not in drawn
+        or not recorded
+        or meant
+        or call["arguments"]["recording"] in question
+    ):
+        return call
+    return {**call, "arguments": {**call["arguments"], "recording": recorded[0]}}
 
 
 def age(text: str) -> float | None:

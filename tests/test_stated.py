@@ -178,6 +178,20 @@ def test_what_a_tool_made_is_the_newest_ecg():
     assert on("measure ecg-1", drew) == on("how fast is it?", drew) == "ecg-1"
 
 
+def test_an_ecg_drawn_from_a_pulse_does_not_stand_for_the_recorded_one():
+    ids = ["ecg-1", "ppg-1", "ecg-2"]
+    calls = [{"name": "ppg_to_ecg", "arguments": {"recording": "ppg-1"}, "made": ["ecg-2"]}]
+    call = {"name": "measure_ecg", "arguments": {"recording": "ecg-2"}}
+
+    def on(question, before, ids=ids):
+        history = [{"user": before, "calls": calls}]
+        return stated.of_what_was_made(call, question, history, ids)["arguments"]["recording"]
+
+    assert on("what is the QTc?", "what is the pulse rate?") == on("is it regular?", "pulse rate?") == "ecg-1"
+    assert on("measure it", "turn the PPG into an ECG") == on("QTc of ecg-2?", "pulse rate?") == "ecg-2"
+    assert on("what is the QTc?", "pulse rate?", ["ppg-1", "ecg-2"]) == "ecg-2"  # there is no other
+
+
 @pytest.mark.parametrize(
     ("question", "loaded", "asked_of"),
     [
