@@ -149,17 +149,12 @@ def of_what_was_made(call: Call, question: str, history: list[dict[str, Any]], i
         return call
     if MADE.search(question):
         return {**call, "arguments": {**call["arguments"], "recording": ecgs[-1]}}
-    drawn = [
-        one for turn in history for of in turn["calls"] for one in of.get("made", []) if of["name"] == "ppg_to_ecg"
-    ]
-    recorded = [name for name in ecgs if name not in drawn]
-    meant = INTO_ECG.search(history[-1]["user"]) and IT.search(question)  # "turn it into an ECG", "measure it"
-    if (
-        call["arguments"]["recording"] not in drawn
-        or not recorded
-        or meant
-        or call["arguments"]["recording"] in question
-    ):
+    calls = [one for turn in history for one in turn["calls"] if one["name"] == "ppg_to_ecg"]
+    drawn = [name for one in calls for name in one.get("made", [])]
+    recorded, asked_of = [name for name in ecgs if name not in drawn], call["arguments"]["recording"]
+    if drawn and INTO_ECG.search(history[-1]["user"]) and IT.search(question):  # "turn it into an ECG", "measure it"
+        return {**call, "arguments": {**call["arguments"], "recording": drawn[-1]}}
+    if asked_of not in drawn or asked_of in question or not recorded:
         return call
     return {**call, "arguments": {**call["arguments"], "recording": recorded[0]}}
 
