@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from agent import graph, prompts
-from agent.graph import DISCLAIMER, SPEECHLESS
+from agent.compose import SPEECHLESS, set_out
+from agent.graph import DISCLAIMER
 from agent.llm import ABSENT
 from agent.session import Session
 from tools.errors import UsageError
@@ -283,6 +284,6 @@ def test_a_control_word_hidden_in_another_one_is_found():
 
 
 def test_many_sentences_are_set_out_as_a_list():
-    assert graph.set_out(["One.", "Two."]) == "One. Two."
-    assert graph.set_out(["Risk.", "A.", "B.", "C."]) == "Risk.\n• A.\n• B.\n• C."
-    assert graph.set_out([]) == ""
+    assert set_out(["One.", "Two."]) == "One. Two."
+    assert set_out(["Risk.", "A.", "B.", "C."]) == "Risk.\n• A.\n• B.\n• C."
+    assert set_out([]) == ""

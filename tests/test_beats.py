@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.beats import label_beats, r_peaks, rhythm
+from tools.beat_kinds import label_beats
+from tools.beats import r_peaks, rhythm
 from tools.recording import read
 
 PATTERN = np.array([0.6, 1.2, 0.8, -1.1, -0.5, 0.9, -0.4, 0.5, 1.0, 1.3, 1.1, 0.8])  # of the QRS over twelve leads

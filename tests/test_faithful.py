@@ -3,9 +3,9 @@
 import pytest
 
 from agent import faithful
+from agent.compose import UNFIT
 from agent.evidence import complete, narrowed, relevant
 from agent.faithful import NOT_RETURNED, number_pairs, problems
-from agent.graph import UNFIT
 from agent.session import Session
 from training.answer_data import answers
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.beats import label_beats, r_peaks
+from tools.beat_kinds import label_beats
+from tools.beats import r_peaks
 from tools.errors import MissingWeights, UsageError
 from tools.recording import LEADS, Recording, write
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from tools import quality
 from tools.average import FS_HZ, MS, Beat, R, representative_beat, resampled, without_mains, without_spikes
-from tools.beats import label_beats, r_peaks, rhythm, unbroken
+from tools.beat_kinds import label_beats
+from tools.beats import r_peaks, rhythm, unbroken
 from tools.delineate import Marks, global_marks, qrs_marks
 from tools.measure_words import NO_QRS, sentences
 from tools.recording import Recording, made_by_a_model

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import signal as dsp
 
-from tools.beats import alike_beats, label_beats, r_peaks
+from tools.beat_kinds import label_beats
+from tools.beats import alike_beats, r_peaks
 from tools.gaps import bridged
 
 FS_HZ = 125.0

@@ -20,7 +20,8 @@ import numpy as np
 import wfdb
 from wfdb.processing import compare_annotations
 
-from tools.beats import label_beats, r_peaks
+from tools.beat_kinds import label_beats
+from tools.beats import r_peaks
 from tools.errors import UsageError
 from tools.recording import read
 

@@ -20,7 +20,8 @@ from encoders.flow import NUMBERS, Given
 from encoders.rhythm import MOST, track
 from encoders.sentence import WIDTH, embed
 from encoders.vae import FS_HZ, SAMPLES, Vae
-from tools.beats import label_beats, r_peaks
+from tools.beat_kinds import label_beats
+from tools.beats import r_peaks
 from tools.drawing_words import phrases
 from training import ptbxl, vae_data
 
