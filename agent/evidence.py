@@ -120,6 +120,11 @@ MADE = r"This recording is synthetic|Leads rebuilt"  # always too, and first
 # what a question must be told that names nothing, or nothing that there is: the first of these that there is
 OPEN = (r"Conclusion|No interpretation", r"Heart rate")
 FINDING = re.compile(r"Urgent|No sign of|[^.:]* (is|are) (likely|uncertain)\b")  # each of these that was asked for
+WALLS = {  # what groups of leads are called
+    "inferior": ("II", "III", "aVF"), "lateral": ("I", "aVL", "V5", "V6"), "anterior": ("V1", "V2", "V3", "V4"),
+    "septal": ("V1", "V2"), "precordial": tuple(f"V{n}" for n in range(1, 7)),
+    "chest lead": tuple(f"V{n}" for n in range(1, 7)), "limb lead": ("I", "II", "III", "aVR", "aVL", "aVF"),
+}  # fmt: skip
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
 
@@ -202,6 +207,9 @@ def _narrowed(sentence: str, question: str) -> str:
     """A table of values by lead, cut to the leads that the question names."""
     table = TABLE.fullmatch(sentence)
     named = {name.upper() for name in re.findall(rf"\b(?:{LEAD})\b|(?<=lead )I\b", question, re.IGNORECASE)}
+    for first, last in re.findall(r"\bV([1-6]) ?(?:to|-|–|through) ?V?([1-6])\b", question, re.IGNORECASE):
+        named |= {f"V{n}" for n in range(int(first), int(last) + 1)}
+    named |= {lead.upper() for word, leads in WALLS.items() if word in question.lower() for lead in leads}
     kept = [cell for cell in table[2].split(", ") if cell.split(" ")[0].upper() in named] if table else []
     return f"{table[1]}{', '.join(kept)}." if table and kept else sentence
 

@@ -16,7 +16,7 @@ from tools.scp import GROUPED, STATEMENTS, belongs
 
 OTHER_NAMES = {  # as people and models write them; regular expressions
     "AFIB": r"a-?fib|af|auricular fibrillation|vorhofflimmern",
-    "AFLT": r"a-?flutter|vorhofflattern",
+    "AFLT": r"a-?flutter|vorhofflattern|(?<!ventricular )flutter",
     "CLBBB": r"complete lbbb|clbbb|(?:complete )?left bundle[- ]branch block|lbbb",
     "CRBBB": r"complete rbbb|crbbb|(?:complete )?right bundle[- ]branch block|rbbb",
     "ILBBB": r"ilbbb|incomplete lbbb",

@@ -176,6 +176,12 @@ def test_a_comparison_tells_of_each_and_a_limit_is_no_measurement():
     assert not complete(long[1], "is the QTc long?", long)  # 460 ms is also what Hodges gives
 
 
+def test_leads_may_be_named_by_their_range_or_wall():
+    table = ["R amplitude: II 0.9 mV, III 0.5 mV, aVF 0.7 mV, V1 0.1 mV, V2 0.2 mV, V3 0.3 mV, V4 0.4 mV."]
+    assert relevant("R waves in V1 to V3?", table) == ["R amplitude: V1 0.1 mV, V2 0.2 mV, V3 0.3 mV."]
+    assert relevant("R waves of the inferior leads", table) == ["R amplitude: II 0.9 mV, III 0.5 mV, aVF 0.7 mV."]
+
+
 def test_of_several_recordings_each_has_its_share():
     many = [
         f"ecg-{n}: {name} is likely." for n in (1, 2) for name in ("Conclusion: A", *("B" * k for k in range(1, 9)))

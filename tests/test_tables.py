@@ -95,6 +95,12 @@ def test_times_with_a_date(tmp_path):
     assert (found.fs_hz, found.leads) == (100, ("I", "II"))
 
 
+def test_units_behind_an_underscore(tmp_path):
+    rows = "".join(f"{n / 100:.2f},{n % 9},{n % 5}\n" for n in range(300))
+    found = one(tmp_path, ("time_s,II_mV,V1_mV\n" + rows).encode())
+    assert (found.leads, found.fs_hz, found.unit) == (("II", "V1"), 100, "mV")
+
+
 def test_too_many_columns_are_counted(tmp_path):
     rows = np.random.default_rng(0).normal(size=(300, 200))
     text = ",".join(f"c{n} (mV)" for n in range(200)) + "\n" + "\n".join(",".join(f"{v:.3f}" for v in r) for r in rows)

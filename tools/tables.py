@@ -192,7 +192,7 @@ def _columns(table: np.ndarray, titles: list[str], units: list[str], times: np.n
     unit_of = [_unit_in(names[col]) or (units[col] if col < len(units) and units[col] else None) for col in keep]
     return Channels(
         signals=[np.ascontiguousarray(table[:, col]) for col in keep],
-        names=[re.sub(r"[(\[].*?[)\]]", "", names[col]).strip() for col in keep],
+        names=[re.sub(r"[(\[].*?[)\]]|_[mu\u00b5\u03bc]?V$", "", names[col], flags=re.I).strip() for col in keep],
         rates_hz=[rate] * len(keep),
         units=unit_of,
         gain=[None] * len(keep),
@@ -201,8 +201,8 @@ def _columns(table: np.ndarray, titles: list[str], units: list[str], times: np.n
 
 
 def _unit_in(title: str) -> str | None:
-    """The unit in "II (mV)" or "II [uV]"."""
-    match = re.search(r"[(\[]\s*([^)\]]{1,12}?)\s*[)\]]", title)
+    """The unit in "II (mV)", "II [uV]" or "II_mV"."""
+    match = re.search(r"[(\[]\s*([^)\]]{1,12}?)\s*[)\]]", title) or re.search(r"_([mu\u00b5\u03bc]?V)$", title, re.I)
     return match[1] if match and (volts(match[1]) or match[1].lower() in ("bpm", "nu", "l/s", "l")) else None
 
 
