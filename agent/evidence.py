@@ -125,14 +125,17 @@ WALLS = {  # what groups of leads are called
     "septal": ("V1", "V2"), "precordial": tuple(f"V{n}" for n in range(1, 7)),
     "chest lead": tuple(f"V{n}" for n in range(1, 7)), "limb lead": ("I", "II", "III", "aVR", "aVL", "aVF"),
 }  # fmt: skip
+WHY = re.compile(r"^\W*(?:and |but )?(?:why|how so|how come|what makes you)\b", re.IGNORECASE)
 OPENING = re.compile(r"(?:[a-z]+-\d+: )?(.*)", re.DOTALL)
 
 
 def going_on(question: str, before: str) -> str:
     """The question with the words of the one before, less its leads, where it goes on and names nothing ("in V2?")."""
-    if not before or asked(question) or not GOES_ON.search(question):
+    if not before or not GOES_ON.search(question):
         return question
-    return question + " " + re.sub(rf"\b(?:{LEAD})\b", "", before)
+    if WHY.search(question) and asked(before):  # the evidence of what was asked stands beside it
+        return before
+    return question if asked(question) else question + " " + re.sub(rf"\b(?:{LEAD})\b", "", before)
 
 
 def spoken_of(evidence: list[str]) -> set[str]:

@@ -110,6 +110,7 @@ class LocalModel:
             stated.checked(stated.of_what_was_made(call, question, history, ids), question, history) for call in calls
         ]
         calls = [call for i, call in enumerate(calls) if call not in calls[:i]]  # two quantities of one tool: one call
+        calls = stated.of_before(question, history) or calls
         if all(call["name"] == "measure_ecg" and call["arguments"].get("recording") == ABSENT for call in calls):
             calls = stated.of_a_pulse(question, ids)
         made = [i for i, call in enumerate(calls) if call["name"] in MAKERS]

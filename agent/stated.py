@@ -72,6 +72,9 @@ HOW_MANY = (
     rf"\b({'|'.join(NUMBERS)}|[2-9]|1\d|2\d|3[0-2]) (?:more|other|others|different|new|synthetic)?\b ?"
     r"(?:(?:more|like)\b|(?:\w+ )?(?:ecgs|ekgs|tracings|traces|strips|versions|drawings)\b)"
 )
+BARE = re.compile(
+    r"\W*(?:and )?(?:where|why|how so|how come|which (?:leads?|wall))(?: (?:exactly|so|that))?\W*$", re.IGNORECASE
+)
 IT = re.compile(r"\b(?:it|its|that|this)\b", re.IGNORECASE)
 ADDED = re.compile(r"\b(?:add|also|plus|too|as well|in addition|on top)\b", re.IGNORECASE)
 FASTER = re.compile(r"\b(?:faster|quicker|slower)\b", re.IGNORECASE)
@@ -108,6 +111,13 @@ def of_a_pulse(question: str, ids: list[str]) -> list[Call]:
         return []
     pulses = [name for name in ids if kind_of(name) == "ppg"]
     return [{"name": "ppg_to_ecg", "arguments": {"recording": next((n for n in pulses if n in question), pulses[0])}}]
+
+
+def of_before(question: str, history: list[dict[str, Any]]) -> list[Call]:
+    """The reading that a bare "where?" or "why?" asks on about; [] where it is no such question."""
+    last = history[-1]["calls"] if history else []
+    read = [{"name": one["name"], "arguments": one["arguments"]} for one in last if one["name"] == "interpret_ecg"]
+    return read if BARE.match(question) else []
 
 
 def checked(call: Call, question: str, history: list[dict[str, Any]]) -> Call:

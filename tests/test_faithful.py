@@ -4,7 +4,7 @@ import pytest
 
 from agent import faithful
 from agent.compose import UNFIT
-from agent.evidence import complete, narrowed, relevant
+from agent.evidence import complete, going_on, narrowed, relevant
 from agent.faithful import NOT_RETURNED, number_pairs, problems
 from agent.session import Session
 from training.answer_data import answers
@@ -174,6 +174,14 @@ def test_a_comparison_tells_of_each_and_a_limit_is_no_measurement():
     assert complete("In ecg-1, the heart rate is 64 bpm; in ecg-2, it is 70 bpm.", "which one is faster?", both)
     long = ["QTc 475 ms by Bazett, 460 ms by Hodges.", "QTc by Bazett is above the usual limit of 460 ms for women."]
     assert not complete(long[1], "is the QTc long?", long)  # 460 ms is also what Hodges gives
+
+
+def test_why_is_asked_of_what_was_asked_before():
+    assert going_on("why?", "is this AF?") == going_on("why do you think so?", "is this AF?") == "is this AF?"
+    assert "R wave" in going_on("and in V2?", "how high is the R wave in V5?")
+    assert "V5" not in going_on("and in V2?", "how high is the R wave in V5?")
+    assert going_on("what is the QTc?", "is this AF?") == "what is the QTc?"
+    assert going_on("why?", "") == "why?"
 
 
 def test_leads_may_be_named_by_their_range_or_wall():

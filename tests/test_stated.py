@@ -178,6 +178,15 @@ def test_what_a_tool_made_is_the_newest_ecg():
     assert on("measure ecg-1", drew) == on("how fast is it?", drew) == "ecg-1"
 
 
+def test_where_and_why_are_asked_of_the_reading_before():
+    read = {"name": "interpret_ecg", "arguments": {"recording": "ecg-1"}}
+    history = [{"user": "any old infarct?", "calls": [{**read, "made": []}]}]
+    assert stated.of_before("where?", history) == stated.of_before("and why so?", history) == [read]
+    assert stated.of_before("where is the PR interval?", history) == stated.of_before("where?", []) == []
+    measured = [{"user": "rate?", "calls": [{"name": "measure_ecg", "arguments": {"recording": "ecg-1"}}]}]
+    assert stated.of_before("why?", measured) == []
+
+
 def test_an_ecg_drawn_from_a_pulse_does_not_stand_for_the_recorded_one():
     ids = ["ecg-1", "ppg-1", "ecg-2"]
     calls = [{"name": "ppg_to_ecg", "arguments": {"recording": "ppg-1"}, "made": ["ecg-2"]}]
