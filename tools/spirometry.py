@@ -28,7 +28,7 @@ REPEATS_L = {False: (0.150, 0.200, 0.250), True: (0.100, 0.150, 0.200)}  # grade
 YOUNG_SHARE = 0.10  # of the largest value, if that is more
 SMOOTH_S = 0.05  # over which flow is taken from volume
 LEAST_PEF_LPS, LEAST_FVC_L = 0.2, 0.1  # below: no blow
-MOST_PEF_LPS = 30.0  # twice what any lung blows
+MOST_PEF_LPS = 60.0  # four times what any lung blows
 FAULTS = {  # fault: (bars FEV1 from being acceptable, FVC acceptable, FEV1 usable, FVC usable)
     "late start": (True, True, True, True),
     "faulty zero flow": (True, True, True, True),
