@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from agent import faithful
-from agent.evidence import complete, going_on, relevant, spoken_of
+from agent.evidence import complete, going_on, relevant
 from tools.registry import TOOLS
 
 FEW = 3  # sentences in a line
@@ -59,8 +59,7 @@ def compose(
         text = set_out(evidence)
         emit({"kind": "word", "text": text})
         return text, "evidence"
-    fewer = chosen[:3] if spoken_of(chosen[:3]) == spoken_of(chosen) else chosen
-    for by, facts in (("model", chosen), ("retry", fewer)):
+    for by, facts in (("model", chosen), ("retry", relevant(about, evidence, FEW))):
         text = ""
         for word in llm.write(facts, question, stop):
             text += word

@@ -280,10 +280,8 @@ def speaks_for_itself(result: dict[str, Any]) -> bool:
 def as_asked(spoken: list[dict[str, Any]], question: str) -> list[str]:
     """Their own sentences; of a long report those that the question is about, and its warnings."""
     said = sentences(spoken)
-    names, cautions = (
-        {result["name"] for result in spoken},
-        [one for r in spoken for one in r["result"].get("warnings", [])],
-    )
+    names = {result["name"] for result in spoken}
+    cautions = [one for result in spoken for one in result["result"].get("warnings", [])]
     if names <= REPORTS:
         return narrowed(question, said, cautions)
     if names == {"ppg_to_ecg"} and not INTO_ECG.search(question):  # of a rate, what is said of the drawing says nothing

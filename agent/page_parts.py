@@ -154,9 +154,6 @@ def _cut(value: Any) -> Any:
     return value
 
 
-PAGES = ("light", "dark")
-
-
 def paper_html(
     recording: Recording, layout: str | None, marks: Marks | None, start_s: float, bands: Bands | None = None
 ) -> tuple[str, tuple[float, float], list[str]]:
@@ -166,15 +163,14 @@ def paper_html(
     """
     layout = layout if many_leads(recording) else None
     sheets = []
-    for dark in (page == "dark" for page in PAGES):
+    for dark in (False, True):
         if recording.kind == "ecg":
             sheet, page, said = compose(recording, layout, marks, dark=dark, start_s=start_s, bands=bands)
             seconds = (page.start_s, page.stop_s)
         else:
             sheet, seconds, said = traced(recording, dark, start_s)
         sheets.append(sheet.svg())
-    html = "".join(f'<div class="sheet on-{page}">{sheet}</div>' for page, sheet in zip(PAGES, sheets, strict=True))
-    return html, seconds, said
+    return f'<div class="sheet on-light">{sheets[0]}</div><div class="sheet on-dark">{sheets[1]}</div>', seconds, said
 
 
 def kept_html(drawing: str) -> str:

@@ -1,6 +1,8 @@
 """What kind each beat is: usual, ventricular, or early.
 
-kinds = label_beats(signal, fs_hz, r_peaks(signal, fs_hz))       "N", "V" or "S" of each
+    kinds = label_beats(signal, fs_hz, r_peaks(signal, fs_hz))
+
+"N", "V" or "S" of each.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def as_asked(
 def unseen(signals: np.ndarray, statements: Sequence[Sequence[str]]) -> list[float]:
     """How far each of (B, 12, 1000) mV is from showing all that was asked for: 0 where the network of the default
     reader sees each statement that it knows at its threshold, else the largest share of the way to it that is missing.
-    Extrasystoles that tools/beats.py does not see are missing.
+    Extrasystoles that tools/beat_kinds.py does not see are missing.
     """
     from encoders.reading import reader
     from encoders.rhythm import VENTRICULAR

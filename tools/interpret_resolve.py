@@ -99,18 +99,14 @@ def resolve(
     for code, sentences in urgent(measured).items():
         _raise(found, code, sentences, probabilities, thresholds, measured)
     if measured.get("atrial_fibrillation_suspected") and not found.keys() & {*WITHOUT_P, "VFIB", "VTACH"}:
-        _raise(found, "AFIB", criteria.evidence("AFIB", measured).speaks_for, probabilities, thresholds, measured)
-        found["AFIB"] = replace(found["AFIB"], urgent=found["AFIB"].urgent and (rate or 0) > 120)
+        sentences = criteria.evidence("AFIB", measured).speaks_for
+        _raise(found, "AFIB", sentences, probabilities, thresholds, measured, pressing=False)
         found.pop("NORM", None)
     beats = measured.get("ectopic") or {"ventricular": 0, "of": 1}
-    if beats["ventricular"] >= max(MANY_PVCS, MANY_PVCS_SHARE * beats["of"]) and not found.keys() & {
-        "PVC",
-        "VFIB",
-        "VTACH",
-    }:
+    many = beats["ventricular"] >= max(MANY_PVCS, MANY_PVCS_SHARE * beats["of"])
+    if many and not found.keys() & {"PVC", "VFIB", "VTACH"}:
         sentences = criteria.evidence("PVC", measured).speaks_for
-        _raise(found, "PVC", sentences, probabilities, thresholds, measured)
-        found["PVC"] = replace(found["PVC"], urgent=False)
+        _raise(found, "PVC", sentences, probabilities, thresholds, measured, pressing=False)
         found.pop("NORM", None)
     if any(finding.urgent for finding in found.values()):
         found.pop("NORM", None)
@@ -250,13 +246,8 @@ def urgent(measured: dict[str, Any]) -> dict[str, list[str]]:
         raised["LNGQT"] = criteria.evidence("LNGQT", measured).speaks_for
     if rate is not None and rate > 120 and view["atrial_fibrillation_suspected"]:
         raised["AFIB"] = criteria.evidence("AFIB", measured).speaks_for
-    if (
-        rate is not None
-        and rate >= FAST_BPM
-        and not wide
-        and qrs is not None
-        and not view["atrial_fibrillation_suspected"]
-    ):
+    narrow = qrs is not None and not wide
+    if rate is not None and rate >= FAST_BPM and narrow and not view["atrial_fibrillation_suspected"]:
         raised["SVTAC"] = criteria.evidence("SVTAC", measured).speaks_for
     elevation = criteria_ischaemia.st_elevation(view).speaks_for
     if elevation and not wide and not view["paced"] and criteria_ischaemia.reciprocal(view):
@@ -271,8 +262,9 @@ def _raise(
     probabilities: dict[str, dict[str, float]],
     thresholds: dict[str, dict[str, float]],
     measured: dict[str, Any],
+    pressing: bool = True,
 ) -> None:
-    """Mark a finding urgent, or add it as the measurement's own."""
+    """Mark a finding urgent, or add it as the measurement's own; where it is not `pressing`, as the others are."""
     if code in found:
         found[code] = replace(found[code], urgent=True)
         return
@@ -293,5 +285,5 @@ def _raise(
     threshold = None if known is None else round(threshold_of(code, "statement", thresholds), 4)
     certainty = "likely" if code == "LNGQT" else "uncertain"  # a QTc over its limit is a long QTc
     found[code] = Finding(
-        code, "statement", None if known is None else round(known, 4), threshold, certainty, True, sentences
+        code, "statement", None if known is None else round(known, 4), threshold, certainty, pressing, sentences
     )

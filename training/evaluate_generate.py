@@ -8,7 +8,7 @@ chose among some drawings the one that shows what was asked for, of a plain CNN 
 no hand in it; Fréchet distance, precision and recall (share of drawn ECGs near real ones, and of real ones near drawn
 ones, by the fifth neighbour) in the network's embedding; how far the beats of one ECG are alike (correlation over
 twelve leads of each with the mean of the others); in how many with and without ventricular extrasystoles in the words a
-beat looks ventricular to tools/beats.py. Baselines: a training recording with the same superclasses, drawn at
+beat looks ventricular to tools/beat_kinds.py. Baselines: a training recording with the same superclasses, drawn at
 random; an analytic simulator that knows rate and nothing else. Copying: how near the nearest training recording is in
 the autoencoder's latent, beside how near training recordings are to each other. Intervals are bootstrap 95 % over
 recordings. Not shown: whether a cardiologist would believe them; statements too rare to be learnt are left out of the
